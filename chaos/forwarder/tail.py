@@ -1,0 +1,110 @@
+"""Follows one log file through growth, rotation and truncation, with bounded work per poll."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE_MAX_BYTES = 8 * 1024
+POLL_BYTES_MAX = 256 * 1024
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass
+class Tail:
+    """One followed file.
+
+    What is in the file at the first look is old and skipped; a file that appears or is replaced later is
+    read from its beginning. A replaced file is read to its end first. A line longer than `LINE_MAX_BYTES`
+    is cut; a line without its newline waits for the rest.
+    """
+
+    path: Path
+    _descriptor: int | None = None
+    _inode: tuple[int, int] | None = None
+    _offset: int = 0
+    _partial: bytes = b""
+    _cutting: bool = False
+
+    def start_at_end(self) -> None:
+        """Skip what is already there. Call once, before the first `poll`."""
+        if self._open() and self._descriptor is not None:
+            self._offset = os.fstat(self._descriptor).st_size
+
+    def poll(self) -> list[bytes]:
+        """Return the complete lines written since the last call, at most `POLL_BYTES_MAX` of them."""
+        lines: list[bytes] = []
+        if self._descriptor is None and not self._open():
+            return lines
+        lines += self._read()
+        if self._replaced():
+            if self._behind():
+                return lines  # the old file first: what was rotated away is still owed
+            if self._partial:
+                lines.append(self._partial)
+            self._close()
+            if self._open():
+                lines += self._read()
+        return lines
+
+    def _open(self) -> bool:
+        try:
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return False
+        status = os.fstat(self._descriptor)
+        self._inode = (status.st_dev, status.st_ino)
+        self._offset, self._partial, self._cutting = 0, b"", False
+        return True
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    def _replaced(self) -> bool:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return True  # moved away; the next file of this name is a new one
+        return (status.st_dev, status.st_ino) != self._inode
+
+    def _behind(self) -> bool:
+        return self._descriptor is not None and os.fstat(self._descriptor).st_size > self._offset
+
+    def _read(self) -> list[bytes]:
+        if self._descriptor is None:
+            return []
+        if os.fstat(self._descriptor).st_size < self._offset:
+            self._offset, self._partial, self._cutting = 0, b"", False  # truncated in place
+        lines: list[bytes] = []
+        budget = POLL_BYTES_MAX
+        while budget > 0:
+            chunk = os.pread(self._descriptor, min(_CHUNK_BYTES, budget), self._offset)
+            if not chunk:
+                break
+            budget -= len(chunk)
+            self._offset += len(chunk)
+            lines += self._split(chunk)
+        return lines
+
+    def _split(self, chunk: bytes) -> list[bytes]:
+        *complete, rest = (self._partial + chunk).split(b"\n")
+        lines = []
+        for line in complete:
+            if self._cutting:
+                self._cutting = False  # the end of a line whose beginning was already sent
+            elif line.strip():
+                lines.append(line[:LINE_MAX_BYTES])
+        if self._cutting:
+            rest = b""
+        elif len(rest) > LINE_MAX_BYTES:
+            lines.append(rest[:LINE_MAX_BYTES])
+            rest, self._cutting = b"", True
+        self._partial = rest
+        return lines
+
+    def close(self) -> None:
+        """Release the file."""
+        self._close()

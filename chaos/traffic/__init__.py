@@ -1,0 +1,1 @@
+"""Steady, seeded background load, so that a fault has somebody to hurt."""

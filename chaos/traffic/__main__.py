@@ -1,0 +1,86 @@
+"""Run the load: ``python -m chaos.traffic --target http://… --port N``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+
+from chaos.traffic.load import Load, Metrics, Profile
+from chaos.upstreams import serving
+
+PROGRAM = "traffic"
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        message = f"{value!r} is not an HTTP origin such as http://127.0.0.1:18000"
+        raise argparse.ArgumentTypeError(message)
+    return value.rstrip("/")
+
+
+def _positive(value: str) -> float:
+    number = float(value)
+    if not 0 < number <= 1000:  # noqa: PLR2004
+        message = f"{value!r} must be above 0 and at most 1000"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if not 1 <= number <= 1000:  # noqa: PLR2004
+        message = f"{value!r} must be from 1 to 1000"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def _profile() -> tuple[argparse.Namespace, Profile]:
+    parser = serving.arguments("chaos.traffic", __doc__)
+    parser.add_argument("--target", type=_origin, required=True, help="origin of the service")
+    parser.add_argument("--clients", type=_count, default=20)
+    parser.add_argument("--rate-each", type=_positive, default=1.0, help="requests per second and client")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--concurrency-max", type=_count, default=40, help="requests in flight at most")
+    parser.add_argument("--deadline-seconds", type=_positive, default=10.0, help="of one request")
+    options = parser.parse_args()
+    profile = Profile(
+        target=options.target,
+        clients=options.clients,
+        rate_each_per_second=options.rate_each,
+        seed=options.seed,
+        concurrency_max=options.concurrency_max,
+        deadline_seconds=options.deadline_seconds,
+    )
+    return options, profile
+
+
+def main() -> None:
+    """Load the target until SIGTERM."""
+    options, profile = _profile()
+    with serving.reporting_errors(PROGRAM):
+        registry = serving.new_registry()
+        metrics = Metrics(registry)
+
+        @contextlib.asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            task = asyncio.create_task(Load(profile, metrics).run())
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+        routes = serving.observability_routes(PROGRAM, registry, lambda: {"target": profile.target})
+        app = Starlette(routes=routes, exception_handlers=dict(serving.EXCEPTION_HANDLERS), lifespan=lifespan)
+        serving.serve(app, serving.listen(options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()

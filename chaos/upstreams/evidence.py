@@ -1,0 +1,160 @@
+"""A third party's evidence API: pages of compliance records, the same for the same seed.
+
+``GET /v1/{controls|assets|findings}?page=&page_size=``
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chaos.upstreams import serving
+
+PROGRAM = "evidence-api"
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 200
+PAGE_MAX = 10_000
+
+TOTALS: Mapping[str, int] = {"controls": 120, "assets": 240, "findings": 180}
+"""Records of each resource. Fixed, so that a collected count can be checked against it."""
+
+_EPOCH = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+_MINUTES_PER_YEAR = 525_600
+
+Item = dict[str, str | int]
+
+
+def _moment(rng: random.Random) -> str:
+    return (
+        (_EPOCH + dt.timedelta(minutes=rng.randrange(_MINUTES_PER_YEAR))).isoformat().replace("+00:00", "Z")
+    )
+
+
+def _control(rng: random.Random, number: int) -> Item:
+    framework = rng.choice(["ISO27001", "SOC2", "PCI-DSS", "NIST-CSF"])
+    return {
+        "id": f"ctl-{number:05d}",
+        "framework": framework,
+        "title": f"{framework} control {rng.randrange(1, 19)}.{rng.randrange(1, 12)}",
+        "status": rng.choices(["passing", "failing", "not_assessed"], [8, 1, 1])[0],
+        "owner": f"team-{rng.randrange(1, 9)}",
+        "updated_at": _moment(rng),
+    }
+
+
+def _asset(rng: random.Random, number: int) -> Item:
+    kind = rng.choice(["server", "laptop", "database", "bucket"])
+    return {
+        "id": f"ast-{number:05d}",
+        "name": f"{kind}-{rng.randrange(16**6):06x}",
+        "kind": kind,
+        "criticality": rng.randrange(1, 6),
+        "region": rng.choice(["eu-north-1", "eu-west-1", "us-east-1"]),
+        "updated_at": _moment(rng),
+    }
+
+
+def _finding(rng: random.Random, number: int) -> Item:
+    return {
+        "id": f"fnd-{number:05d}",
+        "control_id": f"ctl-{rng.randrange(1, TOTALS['controls'] + 1):05d}",
+        "asset_id": f"ast-{rng.randrange(1, TOTALS['assets'] + 1):05d}",
+        "severity": rng.randrange(1, 6),
+        "status": rng.choice(["open", "accepted", "resolved"]),
+        "updated_at": _moment(rng),
+    }
+
+
+_MAKERS: Mapping[str, Callable[[random.Random, int], Item]] = {
+    "controls": _control,
+    "assets": _asset,
+    "findings": _finding,
+}
+
+
+def item(seed: int, resource: str, number: int) -> Item:
+    """Return record ``number`` (from 1) of a resource; depends on nothing but the arguments."""
+    rng = random.Random(f"{seed}:{resource}:{number}")  # noqa: S311 - data, not secrets
+    return _MAKERS[resource](rng, number)
+
+
+def _positive(value: str, upper: int) -> int | None:
+    # str.isdecimal also takes digits of other scripts, which int() would read.
+    if not (value.isascii() and value.isdecimal() and len(value) <= len(str(upper))):
+        return None
+    number = int(value)
+    return number if 1 <= number <= upper else None
+
+
+def _paging(request: Request) -> tuple[int, int, list[dict[str, str]]]:
+    values = {"page": 1, "page_size": PAGE_SIZE_DEFAULT}
+    bounds = {"page": PAGE_MAX, "page_size": PAGE_SIZE_MAX}
+    errors = []
+    for name, value in request.query_params.multi_items():
+        if name not in bounds:
+            errors.append({"field": name, "message": "unknown parameter; use page and page_size"})
+        elif (number := _positive(value, bounds[name])) is None:
+            errors.append({"field": name, "message": f"must be a whole number from 1 to {bounds[name]}"})
+        else:
+            values[name] = number
+    return values["page"], values["page_size"], errors
+
+
+def build(seed: int, registry: CollectorRegistry) -> Starlette:
+    """Return the API for one seed."""
+    requests = Counter(
+        "lab_upstream_requests_total",
+        "Requests answered by an upstream.",
+        ["upstream", "resource", "status"],
+        registry=registry,
+    )
+    for name in TOTALS:
+        requests.labels("evidence", name, "200")
+
+    def counted(resource: str, response: Response) -> Response:
+        requests.labels("evidence", resource, str(response.status_code)).inc()
+        return response
+
+    async def get_page(request: Request) -> Response:
+        resource: str = request.path_params["resource"]
+        if resource not in TOTALS:
+            detail = f"There is no {resource[:64]!r}. Use one of {', '.join(TOTALS)}."
+            return counted("unknown", serving.problem(404, "Not found", detail))
+        page, page_size, errors = _paging(request)
+        if errors:
+            return counted(resource, serving.invalid(errors))
+        total = TOTALS[resource]
+        first = (page - 1) * page_size + 1
+        items = [item(seed, resource, n) for n in range(first, min(first + page_size, total + 1))]
+        body: dict[str, Any] = {"items": items, "page": page, "pages": -(-total // page_size), "total": total}
+        return counted(resource, serving.JsonResponse(body))
+
+    routes = [
+        Route("/v1/{resource}", get_page),
+        *serving.observability_routes(PROGRAM, registry, lambda: {"seed": seed}),
+    ]
+    return Starlette(routes=routes, exception_handlers=dict(serving.EXCEPTION_HANDLERS))
+
+
+def main() -> None:
+    """Run the evidence API."""
+    parser = serving.arguments("chaos.upstreams.evidence", __doc__)
+    parser.add_argument(
+        "--seed", type=int, default=1, help="what the records are drawn from (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    with serving.reporting_errors(PROGRAM):
+        app = build(options.seed, serving.new_registry())
+        serving.serve(app, serving.listen(options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()
