@@ -23,7 +23,7 @@ POLL_INTERVAL_SECONDS = 0.2
 LINES_PER_SECOND_MAX = 500
 BURST_SECONDS = 2
 
-OUTCOMES = ("shipped", "dropped_rate", "dropped_queue", "dropped_rejected")
+OUTCOMES = ("shipped", "dropped_rate", "dropped_queue", "dropped_export")
 
 DAEMONS = (
     "postgres",

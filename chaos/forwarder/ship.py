@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
-import structlog
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
@@ -24,7 +24,7 @@ STOP_TIMEOUT_SECONDS = 1.0
 
 _RETRYABLE = frozenset({408, 429})
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger(__name__)
 
 Outcome = Callable[[Sequence[ReadableLogRecord], str], None]
 
@@ -32,7 +32,7 @@ Outcome = Callable[[Sequence[ReadableLogRecord], str], None]
 class Shipper:
     """Sends what it is given; drops the oldest when the receiver is away for too long.
 
-    ``outcome`` is told the fate of every record: shipped, dropped_queue or dropped_rejected.
+    ``outcome`` is told the fate of every record: shipped, dropped_queue or dropped_export.
     """
 
     def __init__(self, endpoint: str, outcome: Outcome, queue_max_records: int = QUEUE_MAX_RECORDS) -> None:
@@ -43,6 +43,8 @@ class Shipper:
         self._stopping = False
         self._last_status = 0
         self.failing_since_unix: float | None = None
+        # The exporter would log a line per attempt; `failing_since_unix` says it once.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         session = requests.Session()
         session.trust_env = False
         session.hooks["response"].append(self._note_status)
@@ -104,8 +106,8 @@ class Shipper:
             status = self._last_status
             rejected = 400 <= status < 500 and status not in _RETRYABLE  # noqa: PLR2004
             if rejected or self._stopping or time.monotonic() - started > BATCH_AGE_MAX_SECONDS:
-                _LOGGER.warning("batch_dropped", records=len(batch), status=status)
-                self._outcome(batch, "dropped_rejected")
+                _LOGGER.warning("batch_dropped", extra={"records": len(batch), "status": status})
+                self._outcome(batch, "dropped_export")
                 return
             self._failed(status)
             with self._wake:
@@ -115,9 +117,11 @@ class Shipper:
     def _failed(self, status: int) -> None:
         if self.failing_since_unix is None:
             self.failing_since_unix = time.time()
-            _LOGGER.warning("export_failing", status=status or None)
+            _LOGGER.warning("export_failing", extra={"status": status or None})
 
     def _recovered(self) -> None:
         if self.failing_since_unix is not None:
-            _LOGGER.info("export_recovered", after_seconds=round(time.time() - self.failing_since_unix, 1))
+            _LOGGER.info(
+                "export_recovered", extra={"after_seconds": round(time.time() - self.failing_since_unix, 1)}
+            )
             self.failing_since_unix = None

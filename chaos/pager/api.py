@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 
 import orjson
-import structlog
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,7 +24,7 @@ BODY_MAX_BYTES = 1024 * 1024
 LIMIT_DEFAULT = 1_000
 LIMIT_MAX = 10_000
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger(__name__)
 
 
 class Pager:
@@ -66,7 +66,7 @@ class Pager:
             return serving.problem(400, "Not JSON", f"{error}. Send an Alertmanager webhook, version 4.")
         if errors := webhook_errors(body):
             self._refused.labels("body").inc()
-            _LOGGER.warning("notification_refused", receiver=receiver, errors=errors[:5])
+            _LOGGER.warning("notification_refused", extra={"receiver": receiver, "errors": errors[:5]})
             return serving.invalid(errors)
         return await self._keep(receiver, received_unix, body)
 
@@ -76,12 +76,13 @@ class Pager:
         except OSError as error:
             # Alertmanager retries a 5xx, so nothing is lost while the disk is full.
             self._refused.labels("disk").inc()
-            _LOGGER.exception("notification_not_stored", receiver=receiver)
+            _LOGGER.exception("notification_not_stored", extra={"receiver": receiver})
             return serving.problem(503, "Not stored", f"{error.strerror}. Free disk space; send it again.")
         status = str(body["status"])
         self._taken.labels(receiver, status).inc()
         _LOGGER.info(
-            "notification_stored", receiver=receiver, status=status, id=number, group_key=body["groupKey"]
+            "notification_stored",
+            extra={"receiver": receiver, "status": status, "id": number, "group_key": body["groupKey"]},
         )
         return serving.JsonResponse({"id": number, "received_unix": received_unix})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-import structlog
 
 from chaos.errors import LabError
 
@@ -20,7 +20,7 @@ KEEP_BYTES = 64 * 1024 * 1024
 # The file may grow this much past what is kept before it is rewritten, so that a rewrite is rare.
 SLACK = 0.25
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger(__name__)
 
 
 class StoreError(LabError):
@@ -94,7 +94,7 @@ class NotificationStore:
             os.ftruncate(self._file, self._size)
             os.fsync(self._file)
         if skipped:
-            _LOGGER.warning("store_lines_unreadable", path=str(self._path), count=skipped)
+            _LOGGER.warning("store_lines_unreadable", extra={"path": str(self._path), "count": skipped})
         self._trim()
 
     def add(self, receiver: str, received_unix: float, payload: Any) -> int:
@@ -168,7 +168,7 @@ class NotificationStore:
         except OSError as error:
             # The old file still holds everything: try again at the next notification.
             os.close(replacement)
-            _LOGGER.warning("store_not_rewritten", path=str(self._path), error=str(error))
+            _LOGGER.warning("store_not_rewritten", extra={"path": str(self._path), "error": str(error)})
             return
         _sync_directory(self._path.parent)
         os.close(self._file)

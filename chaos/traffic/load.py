@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 import orjson
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from chaos.traffic.mix import KINDS, Ask, Client
@@ -18,7 +18,7 @@ OUTCOMES = ("ok", "http_4xx", "http_5xx", "error")
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0)
 FAILURE_LOG_INTERVAL_SECONDS = 1.0
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class Load:
         if now - self._failure_logged >= FAILURE_LOG_INTERVAL_SECONDS:
             self._failure_logged = now
             _LOGGER.warning(
-                "request_failed", client=client.name, kind=ask.kind, outcome=outcome, reason=reason
+                "request_failed",
+                extra={"client": client.name, "kind": ask.kind, "outcome": outcome, "reason": reason},
             )
 
 

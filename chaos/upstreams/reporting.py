@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import select
 import signal
 import sys
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
-import structlog
 
 from chaos.upstreams import serving
 
@@ -30,7 +30,7 @@ _LOST_EVENTS = getattr(select, "POLLRDHUP", select.POLLIN)
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
 _CHANGING = ("is starting up", "is shutting down", "not yet accepting connections", "in recovery mode")
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger("chaos.upstreams.reporting")
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,19 @@ def hoard(target: Target, connections_max: int, threads: int, stop: threading.Ev
             logged = state
             _LOGGER.info(
                 "connections_held",
-                held=tally.held,
-                refused=tally.refused,
-                failed=tally.failed,
-                last_error=tally.last_error,
+                extra={
+                    "held": tally.held,
+                    "refused": tally.refused,
+                    "failed": tally.failed,
+                    "last_error": tally.last_error,
+                },
             )
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     for worker in workers:
         worker.join(max(0.0, deadline - time.monotonic()))
-    _LOGGER.info("program_stopped", held=tally.held, refused=tally.refused, failed=tally.failed)
+    _LOGGER.info(
+        "program_stopped", extra={"held": tally.held, "refused": tally.refused, "failed": tally.failed}
+    )
     return not any(worker.is_alive() for worker in workers)
 
 
@@ -183,7 +187,9 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     with serving.reporting_errors(PROGRAM):
         target = Target(options.host, options.port, options.user, options.password_file, options.database)
-        _LOGGER.info("program_started", target=f"{target.host}:{target.port}", database=target.database)
+        _LOGGER.info(
+            "program_started", extra={"target": f"{target.host}:{target.port}", "database": target.database}
+        )
         ended = hoard(target, options.connections_max, options.threads, stop)
     # A thread stuck in connect() still holds nothing that outlives the process.
     sys.exit(0 if ended else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import datetime as dt
 import errno
 import logging
 import os
@@ -17,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,7 +36,7 @@ from chaos.errors import ExitCode, LabError, PortTakenError
 GRACE_SECONDS = 1  # for requests in flight at SIGTERM; uvicorn takes whole seconds
 BACKLOG = 128
 
-_LOGGER = structlog.stdlib.get_logger()
+_LOGGER = logging.getLogger(__name__)
 
 
 class JsonResponse(JSONResponse):
@@ -71,6 +77,8 @@ EXCEPTION_HANDLERS: Mapping[Any, Any] = {HTTPException: _http_problem, Exception
 
 def new_registry() -> CollectorRegistry:
     """Return a registry that already reports this process's memory and CPU."""
+    # They would be a second series for every counter, which nothing here reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -93,30 +101,38 @@ def observability_routes(
     return [Route("/health", get_health), Route("/metrics", get_metrics)]
 
 
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "taskName"}
+
+
+class _JsonFormatter(logging.Formatter):
+    """One line per record; what a caller passes in ``extra`` becomes keys.
+
+    structlog would do the same for 5 MB and 50 ms more in each of these programs.
+    """
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        line = {"timestamp": moment, "level": record.levelname.lower(), "service": self._program}
+        if record.name.startswith("chaos."):
+            line["event"] = record.getMessage()
+        else:
+            line |= {"event": "library_logged", "library": record.name, "message": record.getMessage()}
+        line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
 def configure_logging(program: str) -> None:
-    """Log JSON lines to stdout, and warnings of libraries with them."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(
-                serializer=lambda value, **kw: orjson.dumps(value, kw.get("default"))
-            ),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(service=program)
-    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
-
-
-class _ToStructlog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        event = {"library": record.name, "message": record.getMessage(), "exc_info": record.exc_info}
-        _LOGGER.log(record.levelno, "library_logged", **event)
+    """Log JSON lines to stdout: this program's events, and warnings of libraries."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonFormatter(program))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("chaos").setLevel(logging.INFO)
 
 
 def arguments(program: str, description: str | None) -> argparse.ArgumentParser:
@@ -171,7 +187,7 @@ async def _serve(app: Any, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     host, port = listener.getsockname()[:2]
-    _LOGGER.info("program_started", host=host, port=port, pid=os.getpid())
+    _LOGGER.info("program_started", extra={"host": host, "port": port, "pid": os.getpid()})
     await server.serve(sockets=[listener])
     _LOGGER.info("program_stopped")
 
@@ -188,7 +204,7 @@ def reporting_errors(program: str) -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        _LOGGER.error("program_failed", reason=str(error), error=type(error).__name__)  # noqa: TRY400
+        _LOGGER.error("program_failed", extra={"reason": str(error), "error": type(error).__name__})  # noqa: TRY400
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
