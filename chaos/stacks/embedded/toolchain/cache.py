@@ -128,6 +128,28 @@ class ToolCache:
             raise NotHereError(unfit)
         return Entry(directory, version, source)
 
+    def remember_missing(self, name: str, reason: str) -> None:
+        """Write down that ``name`` could not be had, for the next start and for the doctor."""
+        with contextlib.suppress(OSError):
+            self._missing_note(name).write_text(json.dumps({"reason": reason, "unix": time.time()}))
+
+    def forget_missing(self, name: str) -> None:
+        """Forget what :meth:`remember_missing` wrote."""
+        with contextlib.suppress(OSError):
+            self._missing_note(name).unlink()
+
+    def recently_missing(self, name: str, within_seconds: float) -> str | None:
+        """Return why ``name`` could not be had, if that was found out not long ago."""
+        try:
+            note = json.loads(self._missing_note(name).read_text())
+            age_seconds = time.time() - float(note["unix"])
+            return str(note["reason"]) if 0 <= age_seconds < within_seconds else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _missing_note(self, name: str) -> Path:
+        return self.root / f".missing-{name}-{self._platform.tag}.json"
+
     @contextlib.contextmanager
     def staging(self, name: str) -> Iterator[Path]:
         """Yield an empty folder on the cache's file system; gone afterwards unless it was committed."""

@@ -121,11 +121,24 @@ class _Run:
         found = fetch(bundle, job, attempts)
         if found is None:
             self.failed[bundle.name] = attempts
+            if not job.cancelled.is_set():
+                job.cache.remember_missing(bundle.name, "; ".join(map(str, attempts)))
             state: State = "missing" if bundle.optional else "failed"
             self._say(bundle, "; ".join(map(str, attempts)), started, state)
         else:
             self.found[bundle.name] = found
+            job.cache.forget_missing(bundle.name)
             self._say(bundle, f"{found.version} from {found.source}", started, "done")
+
+    def _given_up(self, bundle: Bundle, attempts: list[Attempt]) -> bool:
+        """Tell whether an optional bundle was tried in vain a moment ago: a warm start must not wait for it."""
+        limit = self._job.settings.missing_retry_seconds
+        reason = self._job.cache.recently_missing(bundle.name, limit) if bundle.optional else None
+        if reason is None:
+            return False
+        attempts.append(Attempt("tried less than", f"{limit:g} s ago: {reason}"))
+        self.failed[bundle.name] = attempts[-1:]
+        return True
 
     def all(self) -> None:
         """Look everywhere first, which is quick, then get what is not here side by side."""
@@ -133,6 +146,8 @@ class _Run:
         for bundle in self._bundles:
             started, attempts = time.monotonic(), list[Attempt]()
             found = locate(bundle, self._job, attempts)
+            if found is None and self._given_up(bundle, attempts):
+                continue
             if found is None:
                 absent.append((bundle, attempts))
                 continue

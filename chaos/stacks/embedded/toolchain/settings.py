@@ -28,6 +28,10 @@ class ToolchainSettings(BaseSettings):
     apt_timeout_seconds: float = 180.0
     go_install_timeout_seconds: float = 300.0
     go_build_timeout_seconds: float = 2400.0
+    missing_retry_seconds: float = Field(
+        default=600.0,
+        description="An optional tool that could not be had is not tried again for so long.",
+    )
     lock_timeout_seconds: float = 2700.0  # longer than the longest build another process may be at
 
     @field_validator("tool_sources")
