@@ -45,6 +45,12 @@ def _get(config: LabConfig) -> None:
 
 def _show(report: DoctorReport) -> None:
     console = Console()
+    if not console.is_terminal:
+        for check in report.checks:
+            remedy = f" -> {check.remedy}" if check.remedy else ""
+            click.echo(f"{check.status:4}  {check.name}: {check.detail}{remedy}")
+        click.echo(_counts(report))
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -53,10 +59,13 @@ def _show(report: DoctorReport) -> None:
         colour = _COLOURS[check.status]
         table.add_row(f"[{colour}]{check.status}[/]", check.name, _text(check))
     console.print(table)
-    counts = ", ".join(
+    console.print(_counts(report), style=_COLOURS[report.status], highlight=False)
+
+
+def _counts(report: DoctorReport) -> str:
+    return ", ".join(
         f"{sum(check.status == status for check in report.checks)} {status}" for status in _COLOURS
     )
-    console.print(f"{counts}", style=_COLOURS[report.status], highlight=False)
 
 
 def _text(check: Check) -> str:

