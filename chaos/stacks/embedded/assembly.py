@@ -1,0 +1,157 @@
+"""Puts a stack together: programs, configuration, and the digest that tells a running one from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from chaos.config import ROOT, LabConfig
+from chaos.domain.topology import Topology
+from chaos.errors import StackError
+from chaos.stacks.embedded import launcher, supervisor
+from chaos.stacks.embedded.daemon import Context, Daemon
+from chaos.stacks.embedded.identity import marker_environment
+from chaos.stacks.embedded.layout import Layout, write_durably
+from chaos.stacks.embedded.toolchain import Progress, postgres_runtime, postgres_user, resolve_all
+from chaos.stacks.rendering import lab_clock, render_observability
+
+TOOL_OF_DAEMON: Mapping[str, str] = {
+    "postgres": "postgres",
+    "redis": "valkey-server",
+    "nginx": "nginx",
+    "toxiproxy-service": "toxiproxy-server",
+    "toxiproxy-monitoring": "toxiproxy-server",
+    "prometheus": "prometheus",
+    "alertmanager": "alertmanager",
+    "loki": "loki",
+    "postgres-exporter": "postgres_exporter",
+    "redis-exporter": "redis_exporter",
+    "blackbox-exporter": "blackbox_exporter",
+    "node-exporter": "node_exporter",
+}
+COMPANIONS = ("initdb", "promtool", "amtool", "logcli")
+_SOURCE_SUFFIXES = frozenset({".py", ".sql", ".j2", ".mako"})
+_RENDERED_DIRECTORIES = ("prometheus", "alertmanager", "loki", "blackbox", "nginx")
+
+
+@dataclass(frozen=True)
+class Started:
+    """What ``started.json`` holds: what the running stack was started from."""
+
+    digest: str
+    tools: Mapping[str, str]
+    missing: Mapping[str, str]
+    first_start_unix: Mapping[str, int] = field(default_factory=dict)
+
+    def save(self, layout: Layout) -> None:
+        """Write it down."""
+        write_durably(layout.started_json, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_started(layout: Layout) -> Started | None:
+    """Return what the last start wrote down, or None."""
+    try:
+        return Started(**json.loads(layout.started_json.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return None  # written by another version: such a stack is restarted
+
+
+def resolve_tools(config: LabConfig, layout: Layout, progress: Callable[[str], None]) -> Started:
+    """Get every program onto this machine; raises ToolchainError naming what the stack cannot do without."""
+
+    def report(step: Progress) -> None:
+        if step.state != "done" or step.elapsed_seconds >= 1.0:
+            progress(f"{step.tool}: {step.message}")
+
+    names = [*dict.fromkeys(TOOL_OF_DAEMON.values()), *COMPANIONS]
+    found = resolve_all(names, config, report)
+    tools = {name: str(tool.path) for name, tool in found.tools.items()}
+    binaries = postgres_runtime(found["postgres"], layout.root / "postgres-runtime")
+    tools |= {name: str(binaries / name) for name in ("postgres", "initdb")}
+    missing = {
+        daemon: f"{found.missing[tool].cost} ({found.missing[tool].reason})"
+        for daemon, tool in TOOL_OF_DAEMON.items()
+        if tool in found.missing
+    }
+    return Started("", tools, missing)
+
+
+def make_context(
+    config: LabConfig, layout: Layout, topology: Topology, started: Started, source: Path
+) -> Context:
+    """Return what daemons are rendered from."""
+    return Context(
+        config=config,
+        topology=topology,
+        layout=layout,
+        tools={name: Path(path) for name, path in started.tools.items()},
+        missing=started.missing,
+        account=postgres_user(),
+        resend_delay=lab_clock(source).resend_delay,
+    )
+
+
+def configuration(context: Context, source: Path) -> dict[str, str]:
+    """Return the monitoring's and nginx's configuration, by path under ``conf/``."""
+    layout = context.layout
+    return render_observability(
+        context.topology,
+        lab_id=context.config.id,
+        state_dir=layout.root,
+        source_dir=source,
+        clock=lab_clock(source),
+        missing=context.missing,
+        runbook_base=str(ROOT),
+        rules_dir=str(layout.conf / "prometheus" / "rules"),
+    )
+
+
+def digest(context: Context, source: Path) -> str:
+    """Return a digest of the code, the interpreter and the rendered configuration."""
+    found = hashlib.sha256(f"{sys.executable}\0{sys.version}\0{context.topology}".encode())
+    for path in _sources():
+        found.update(str(path.relative_to(ROOT)).encode() + b"\0")
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    for name, text in sorted(configuration(context, source).items()):
+        found.update(f"{name}\0{text}\0".encode())
+    return found.hexdigest()
+
+
+def _sources() -> list[Path]:
+    return sorted(
+        path
+        for package in ("app", "chaos")
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in _SOURCE_SUFFIXES and path.is_file()
+    )
+
+
+def write_configuration(context: Context, daemons: Iterable[Daemon], source: Path) -> None:
+    """Render everything under ``conf/``. What an older version rendered is gone afterwards."""
+    layout, members = context.layout, list(daemons)
+    for directory in _RENDERED_DIRECTORIES:
+        shutil.rmtree(layout.conf / directory, ignore_errors=True)
+    files = configuration(context, source)
+    for daemon in members:
+        files |= daemon.files
+    for name, text in files.items():
+        path = layout.conf / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    launcher.render(layout, members)
+    supervisor.render(layout, members, marker_environment(context.config.id, layout.root))
+
+
+def by_name(daemons: Iterable[Daemon], name: str) -> Daemon:
+    """Return one daemon; raises StackError with the names there are."""
+    members = {daemon.name: daemon for daemon in daemons}
+    if name not in members:
+        raise StackError(f"this stack has no program {name!r}. It has: {', '.join(sorted(members))}.")
+    return members[name]

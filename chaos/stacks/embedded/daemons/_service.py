@@ -1,0 +1,46 @@
+"""What the API and the workers have in common: settings, all through the service's proxies."""
+
+from __future__ import annotations
+
+import json
+
+from chaos.stacks.embedded.daemon import Context, python_environment
+
+
+def settings(context: Context, instance: str) -> dict[str, str]:
+    """Return the service's settings at the baseline."""
+    topology = context.topology
+    database, client = topology.via("postgres"), topology.via("client-postgres")
+    own = topology.address(instance)
+    acme = {
+        "host": client.host,
+        "port": client.port,
+        "name": "acme",
+        "user": "client_acme_ro",
+        "password_file": str(context.secret("client_acme_ro")),
+    }
+    return {
+        "DCS_INSTANCE": instance,
+        "DCS_ENVIRONMENT": "lab",
+        "DCS_HOST": own.host,
+        "DCS_PORT": str(own.port),
+        "DCS_DATABASE_HOST": database.host,
+        "DCS_DATABASE_PORT": str(database.port),
+        "DCS_DATABASE_NAME": "dcs",
+        "DCS_DATABASE_USER": "dcs",
+        "DCS_DATABASE_PASSWORD_FILE": str(context.secret("dcs")),
+        "DCS_DATABASE_SSLMODE": "disable",  # the wheel's PostgreSQL is built without TLS
+        "DCS_DATABASE_CONNECT_TIMEOUT_SECONDS": "2",
+        "DCS_DATABASE_QUERY_DEADLINE_SECONDS": "3",
+        "DCS_DATABASE_POOL_SIZE": "5",
+        "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
+        "DCS_API_SOURCES": json.dumps({"evidence": topology.via("evidence-api").url}),
+        "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
+        "DCS_FILE_ROOT": str(context.layout.files),
+        "DCS_OTLP_LOGS_ENDPOINT": topology.monitored_via("loki").url + "/otlp/v1/logs",
+    }
+
+
+def environment(context: Context, instance: str) -> dict[str, str]:
+    """Return the whole environment of one process of the service."""
+    return python_environment() | settings(context, instance)
