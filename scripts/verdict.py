@@ -1,0 +1,43 @@
+"""Runs `lab`, waits for it through any Ctrl-C, and prints `verdict=… exit=…` last.
+
+GNU make turns every failure into exit code 2, so the code that means something has to be printed.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+VERDICTS = {0: "PASS", 1: "FAIL", 2: "USAGE", 3: "ERROR", 130: "INTERRUPTED"}
+_SHELL_SIGNAL_BASE = 128
+
+
+def main(arguments: list[str]) -> int:
+    """Run `lab` with ``arguments`` and return its exit code."""
+    child: subprocess.Popen[bytes] | None = None
+
+    def leave_it_to_lab(_number: int, _frame: FrameType | None) -> None:
+        # The terminal has sent Ctrl-C to lab too. It may heal for a while: wait for it.
+        pass
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if child is not None and child.poll() is None:
+            child.send_signal(number)
+
+    # Handlers, not SIG_IGN: a new program inherits what is ignored, and lab would be deaf.
+    signal.signal(signal.SIGINT, leave_it_to_lab)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    child = subprocess.Popen([sys.executable, "-m", "chaos.cli", *arguments])
+    code = child.wait()
+    if code < 0:
+        code = _SHELL_SIGNAL_BASE - code
+    sys.stdout.flush()
+    print(f"verdict={VERDICTS.get(code, 'ERROR')} exit={code}", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
