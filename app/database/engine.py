@@ -1,0 +1,239 @@
+"""The service's PostgreSQL: a pool whose every operation ends in time, and every failure is counted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+import sqlalchemy
+import structlog
+from psycopg2.errors import QueryCanceled, UndefinedTable
+from sqlalchemy import exc
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from app.database.deadline import DeadlineConnection, QueryDeadlineExceededError
+from app.database.failures import ConnectFailure, classify_connect_error
+from app.errors import DatabaseUnavailableError
+from app.settings import DatabaseTarget
+from app.telemetry import metrics
+from app.telemetry.limiter import RateLimiter
+
+PING_DEADLINE_SECONDS = 1.0
+POOL_RECYCLE_SECONDS = 1800
+CONNECT_FAILED_LOGS_PER_SECOND = 5
+
+log = structlog.get_logger()
+
+
+class ConnectError(psycopg2.OperationalError):
+    """Connecting failed; ``reason`` says why."""
+
+    def __init__(self, reason: ConnectFailure, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ConnectOptions:
+    """How a connection behaves. Times in seconds."""
+
+    application_name: str
+    connect_timeout: int
+    query_deadline: float
+    read_only: bool = False
+
+
+def open_connection(target: DatabaseTarget, options: ConnectOptions) -> DeadlineConnection:
+    """Connect once. Raises ``psycopg2.OperationalError`` as libpq reports it."""
+    # The server is asked to give up a little before the socket is cut: its own error says more.
+    statement_timeout_ms = max(1, int(options.query_deadline * 900))
+    server_settings = [
+        f"statement_timeout={statement_timeout_ms}",
+        f"lock_timeout={min(2000, statement_timeout_ms)}",
+        "idle_in_transaction_session_timeout=30000",
+    ]
+    if options.read_only:
+        server_settings.append("default_transaction_read_only=on")
+    connection = psycopg2.connect(
+        host=target.host,
+        port=target.port,
+        dbname=target.name,
+        user=target.user,
+        password=target.password(),
+        sslmode=target.sslmode,
+        application_name=options.application_name,
+        connect_timeout=options.connect_timeout,
+        options=" ".join(f"-c {setting}" for setting in server_settings),
+        connection_factory=DeadlineConnection,
+    )
+    connection.deadline_seconds = options.query_deadline
+    return connection
+
+
+class Connector:
+    """Makes connections, counts and logs each attempt that fails.
+
+    While attempts fail, at most one is under way: other callers get the last failure at once, so that a
+    path that swallows packets holds one thread and not the whole pool.
+    """
+
+    def __init__(self, target: DatabaseTarget, options: ConnectOptions) -> None:
+        self.target = target
+        self.options = options
+        self._lock = threading.Lock()
+        self._failing: ConnectError | None = None
+        self._trying = False
+        self._limiter = RateLimiter(CONNECT_FAILED_LOGS_PER_SECOND)
+
+    def connect(self) -> DeadlineConnection:
+        """Connect, or fail at once while another caller is finding out whether that works again."""
+        with self._lock:
+            failing = self._failing
+            if failing is not None and self._trying:
+                raise ConnectError(failing.reason, str(failing))
+            if failing is not None:
+                self._trying = True
+        try:
+            return self.attempt(self.options)
+        finally:
+            if failing is not None:
+                with self._lock:
+                    self._trying = False
+
+    def attempt(self, options: ConnectOptions) -> DeadlineConnection:
+        """Connect whatever others found."""
+        try:
+            connection = open_connection(self.target, options)
+        except (psycopg2.Error, OSError) as cause:
+            error = ConnectError(classify_connect_error(cause), str(cause).strip())
+            self._record(error)
+            raise error from cause
+        with self._lock:
+            self._failing = None
+        return connection
+
+    def _record(self, error: ConnectError) -> None:
+        with self._lock:
+            self._failing = error
+        metrics.DB_CONNECT_ERRORS.labels(error.reason.value).inc()
+        suppressed = self._limiter.allow()
+        if suppressed is not None:
+            log.error(
+                "db_connect_failed",
+                reason=error.reason.value,
+                target_host=self.target.host,
+                target_port=self.target.port,
+                error=str(error),
+                suppressed=suppressed,
+            )
+
+
+class DeadlineDialect(PGDialect_psycopg2):
+    """psycopg2, with a shorter deadline for the ping before a pooled connection is used."""
+
+    supports_statement_cache = True
+    ping_deadline_seconds = PING_DEADLINE_SECONDS
+
+    def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:
+        """Ping. A pooled connection in a black hole must not cost a request its whole deadline."""
+        if not isinstance(dbapi_connection, DeadlineConnection):
+            return self._ping(dbapi_connection)
+        seconds = min(self.ping_deadline_seconds, dbapi_connection.deadline_seconds)
+        try:
+            with dbapi_connection.within(seconds):
+                return self._ping(dbapi_connection)
+        except QueryDeadlineExceededError as cause:
+            record_query_error("deadline", cause)
+            raise
+
+    def _ping(self, dbapi_connection: DBAPIConnection) -> bool:
+        return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
+
+
+registry.register("postgresql.dcs", __name__, "DeadlineDialect")
+
+
+def record_query_error(reason: str, error: BaseException) -> None:
+    """Count, and for a deadline log, an operation that failed on an established connection."""
+    metrics.DB_QUERY_ERRORS.labels(reason).inc()
+    if reason == "deadline":
+        log.error("db_query_deadline_exceeded", error=str(error).strip())
+    else:
+        log.error("db_query_failed", reason=reason, error=str(error).strip())
+
+
+class Database:
+    """A pool of connections to one database."""
+
+    def __init__(
+        self,
+        target: DatabaseTarget,
+        options: ConnectOptions,
+        *,
+        pool_size: int,
+        pool_timeout_seconds: float,
+    ) -> None:
+        self.target = target
+        self.connector = Connector(target, options)
+        self.engine = sqlalchemy.create_engine(
+            "postgresql+dcs://",
+            creator=self.connector.connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout_seconds,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
+            pool_recycle=POOL_RECYCLE_SECONDS,
+            use_native_hstore=False,  # else each new connection asks for a type we do not use
+        )
+        pool = self.engine.pool
+        assert isinstance(pool, sqlalchemy.QueuePool)  # noqa: S101  a fact about create_engine, for the type checker
+        metrics.DB_POOL_CONNECTIONS.labels("in_use").set_function(pool.checkedout)
+        metrics.DB_POOL_CONNECTIONS.labels("idle").set_function(pool.checkedin)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlalchemy.Connection]:
+        """Run the body in one transaction, committed at its end.
+
+        Raises:
+            DatabaseUnavailableError: The database cannot be used now. After a failed commit it is not
+                known whether the transaction took place.
+
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except exc.TimeoutError as cause:
+            raise DatabaseUnavailableError("pool_timeout") from cause
+        except exc.DBAPIError as cause:
+            unavailable = _translate(cause)
+            if unavailable is None:
+                raise
+            raise unavailable from cause
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.engine.dispose()
+
+
+def _translate(error: exc.DBAPIError) -> DatabaseUnavailableError | None:
+    orig = error.orig
+    if isinstance(orig, ConnectError):  # counted where it was made
+        return DatabaseUnavailableError(orig.reason.value)
+    if isinstance(orig, QueryDeadlineExceededError | QueryCanceled):
+        reason = "deadline"
+    elif error.connection_invalidated:
+        reason = "connection_lost"
+    else:
+        reason = "other"
+    record_query_error(reason, orig or error)
+    if isinstance(orig, UndefinedTable):
+        return DatabaseUnavailableError("unmigrated")
+    if reason != "other" or isinstance(orig, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return DatabaseUnavailableError(reason)
+    return None

@@ -1,0 +1,89 @@
+"""The jobs this worker holds, and the heart that keeps their leases alive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from app.database.engine import Database
+from app.errors import DatabaseUnavailableError, FencedError
+from app.jobs.repository import ClaimedJob, JobRepository
+from app.telemetry import metrics
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Held:
+    """A job in progress. ``expires_at`` is monotonic and never later than what the database knows."""
+
+    job: ClaimedJob
+    expires_at: float
+    lost: threading.Event = field(default_factory=threading.Event)
+
+
+class Leases:
+    """All jobs in progress in this process."""
+
+    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._lock = threading.Lock()
+        self._held: dict[UUID, Held] = {}
+
+    def claim(self, *, owner: str) -> Held | None:
+        """Take the next due job. Raises ``DatabaseUnavailableError``."""
+        asked_at = time.monotonic()
+        with self._database.transaction() as connection:
+            job = JobRepository(connection).claim(owner=owner, lease_seconds=self._lease_seconds)
+        if job is None:
+            return None
+        held = Held(job, asked_at + self._lease_seconds)
+        with self._lock:
+            self._held[job.id] = held
+            metrics.WORKER_JOBS_RUNNING.set(len(self._held))
+        return held
+
+    def drop(self, held: Held) -> None:
+        """Forget a job that has ended here."""
+        with self._lock:
+            self._held.pop(held.job.id, None)
+            metrics.WORKER_JOBS_RUNNING.set(len(self._held))
+
+    def _snapshot(self) -> list[Held]:
+        with self._lock:
+            return list(self._held.values())
+
+    def beat(self) -> None:
+        """Renew every lease; mark those that others own by now."""
+        held = self._snapshot()
+        if not held:
+            return
+        asked_at = time.monotonic()
+        try:
+            with self._database.transaction() as connection:
+                kept = JobRepository(connection).beat(
+                    [(one.job.id, one.job.epoch) for one in held], lease_seconds=self._lease_seconds
+                )
+        except DatabaseUnavailableError:
+            return  # the next beat may get through; a lease that runs out is another worker's affair
+        for one in held:
+            if one.job.id in kept:
+                one.expires_at = asked_at + self._lease_seconds
+            else:
+                one.lost.set()
+
+    def release_all(self) -> None:
+        """Give back what is still running, so that another worker need not wait for the lease."""
+        for one in self._snapshot():
+            try:
+                with self._database.transaction() as connection:
+                    JobRepository(connection).release(one.job)
+            except (DatabaseUnavailableError, FencedError) as exc:
+                log.warning("job_release_failed", job_id=str(one.job.id), error=str(exc))
+            else:
+                log.info("job_released", job_id=str(one.job.id))

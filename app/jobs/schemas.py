@@ -1,0 +1,67 @@
+"""What clients send and get."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import JobState
+from app.sources import SourceType
+from app.sources.catalogue import SourceSpec
+
+TriggerRequest = SourceSpec
+
+ClientId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+DEFAULT_CLIENT_ID = "default"
+
+RESULT_LIMIT_DEFAULT = 100
+RESULT_LIMIT_MAX = 1000
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobAccepted(_Answer):
+    """The job is stored and will run."""
+
+    job_id: UUID
+    status: JobState
+
+
+class JobFailure(_Answer):
+    """Why the last attempt failed."""
+
+    reason: str = Field(examples=["http_503"])
+    message: str
+
+
+class JobStatus(_Answer):
+    """Where a job is."""
+
+    job_id: UUID
+    status: JobState
+    client_id: str
+    source_type: SourceType
+    attempt: int = Field(description="Attempts so far, the running one included.")
+    max_attempts: int
+    record_count: int
+    error: JobFailure | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobResult(_Answer):
+    """What a finished job collected. ``failed`` and ``dead`` jobs have an error and no records."""
+
+    job_id: UUID
+    status: JobState
+    record_count: int = Field(description="Of the whole result, not of this page.")
+    error: JobFailure | None
+    records: list[dict[str, Any]]
+    next_after: int | None = Field(description="Pass as `after` to get the next page; null on the last page.")

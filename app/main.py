@@ -1,0 +1,140 @@
+"""The API: ``python -m app.main``. Wiring only."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import anyio.to_thread
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from app import __version__
+from app.database.engine import ConnectOptions, Database
+from app.health.endpoints import router as health_router
+from app.health.probe import DependencyProbe
+from app.jobs.endpoints import DatabaseSlots
+from app.jobs.endpoints import router as jobs_router
+from app.jobs.service import JobService
+from app.jobs.wakeups import Announcer
+from app.problems import install_error_handlers
+from app.settings import Settings
+from app.sources.catalogue import catalogue
+from app.telemetry import metrics
+from app.telemetry.logging import configure_logging
+from app.telemetry.middleware import TelemetryMiddleware, initialise_routes
+
+SHUTDOWN_TIMEOUT_SECONDS = 20
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the API, ready to be served by one process."""
+    options = ConnectOptions(
+        application_name=settings.instance,
+        connect_timeout=settings.database_connect_timeout_seconds,
+        query_deadline=settings.database_query_deadline_seconds,
+    )
+    database = Database(
+        settings.database,
+        options,
+        pool_size=settings.database_pool_size,
+        pool_timeout_seconds=settings.database_pool_timeout_seconds,
+    )
+    announcer = Announcer(settings)
+    probe = DependencyProbe(settings, database.connector)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Threads beyond the pool's connections would only wait for one.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.database_pool_size
+        app.state.database_slots = DatabaseSlots(
+            settings.database_pool_size, settings.database_pool_timeout_seconds
+        )
+        probe.start()
+        log.info("service_started", version=__version__, database_target=str(settings.database))
+        yield
+        log.info("service_stopping")
+        probe.stop()
+        announcer.close()
+        database.close()
+
+    app = FastAPI(
+        title="Data Collection Service",
+        version=__version__,
+        description="Collects records from APIs, databases and files of a client environment.",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.probe = probe
+    app.state.draining = threading.Event()
+    app.state.job_service = JobService(
+        database, catalogue(settings), announcer, max_attempts=settings.max_attempts
+    )
+    app.add_middleware(TelemetryMiddleware)
+    install_error_handlers(app)
+    app.include_router(health_router)
+    app.include_router(jobs_router)
+    metrics.initialise(
+        __version__,
+        host=settings.database.host,
+        port=settings.database.port,
+        database=settings.database.name,
+    )
+    initialise_routes(health_router, jobs_router)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Says that it is draining before it stops listening."""
+
+    def __init__(self, config: uvicorn.Config, draining: threading.Event) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._draining.set()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve until SIGTERM, then finish the requests in progress."""
+    settings = Settings()
+    flush_logs = configure_logging(
+        service="api",
+        instance=settings.instance,
+        environment=settings.environment,
+        version=__version__,
+        otlp_endpoint=str(settings.otlp_logs_endpoint) if settings.otlp_logs_endpoint else None,
+    )
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+    )
+    # uvicorn ends by raising the signal again, which would skip the flush.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: sys.exit(0))
+    server = _Server(config, app.state.draining)
+    try:
+        server.run()
+    finally:
+        flush_logs()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

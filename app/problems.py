@@ -1,0 +1,134 @@
+"""Errors as problem JSON (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app.errors import DcsError, FieldError, InvalidRequestError
+from app.sources import SourceType
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+_TAGS = frozenset(SourceType)
+
+log = structlog.get_logger()
+
+
+class FieldProblem(BaseModel):
+    """One thing wrong with one field."""
+
+    field: str = Field(examples=["config.page_size"])
+    message: str
+
+
+class Problem(BaseModel):
+    """What every error looks like (``application/problem+json``)."""
+
+    type: str = Field(examples=["urn:dcs:problem:job-not-found"])
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path asked for.")
+    request_id: str
+    errors: list[FieldProblem] | None = Field(default=None, description="With status 422: what is wrong.")
+
+
+def responses(*status_codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a route documents about its errors."""
+    return {
+        code: {
+            "model": Problem,
+            "content": {"application/problem+json": {}},
+            "description": HTTPStatus(code).phrase,
+        }
+        for code in status_codes
+    }
+
+
+def _response(
+    request: Request,
+    *,
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:dcs:problem:{slug}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        request_id=getattr(request.state, "request_id", ""),
+        errors=[FieldProblem(field=error.field, message=error.message) for error in errors] or None,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+def _field(location: Sequence[int | str]) -> str:
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("body", "path", "query", "header"):
+        parts = parts[1:]
+    # The tag of a discriminated union is no part of the document the client sent.
+    if len(parts) > 1 and parts[0] in _TAGS:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+async def _dcs_error(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, DcsError)  # noqa: S101  Starlette's signature is wider than its promise
+    headers = {"Retry-After": str(exc.retry_after_seconds)} if exc.retry_after_seconds else {}
+    errors = exc.errors if isinstance(exc, InvalidRequestError) else ()
+    return _response(
+        request,
+        status=exc.status_code,
+        slug=exc.slug,
+        title=exc.title,
+        detail=str(exc),
+        errors=errors,
+        headers=headers,
+    )
+
+
+async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101
+    errors = tuple(FieldError(_field(error["loc"]), error["msg"]) for error in exc.errors())
+    return await _dcs_error(request, InvalidRequestError(*errors))
+
+
+async def _http_error(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, HTTPException)  # noqa: S101
+    title = HTTPStatus(exc.status_code).phrase
+    slug = title.lower().replace(" ", "-")
+    return _response(
+        request, status=exc.status_code, slug=slug, title=title, detail=str(exc.detail), headers=exc.headers
+    )
+
+
+async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
+    log.error("request_failed", error=repr(exc), exc_info=exc)
+    return await _dcs_error(request, DcsError())
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error with problem JSON."""
+    app.add_exception_handler(DcsError, _dcs_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)

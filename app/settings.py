@@ -1,0 +1,136 @@
+"""Settings of one process of the service, read once from the environment (``DCS_*``)."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+@dataclass(frozen=True)
+class DatabaseTarget:
+    """Where a PostgreSQL database is and who we are there."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password_file: Path | None
+    sslmode: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def password(self) -> str | None:
+        """Return the password. It is read at every connect, so that a rotated file needs no restart."""
+        return self.password_file.read_text().strip() if self.password_file else None
+
+
+def _sslmode(host: str, asked: SslMode | None) -> str:
+    # Whatever leaves this machine is encrypted unless somebody decided otherwise.
+    if asked is not None:
+        return asked
+    if host == "localhost" or host.startswith("/"):
+        return "disable"
+    try:
+        return "disable" if ipaddress.ip_address(host).is_loopback else "require"
+    except ValueError:
+        return "require"
+
+
+class ClientDatabase(BaseModel):
+    """A database of a client, which the ``database`` source may run named queries on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1)
+    port: Port = 5432
+    name: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    password_file: Path | None = None
+    sslmode: SslMode | None = None
+
+    @property
+    def target(self) -> DatabaseTarget:
+        """The same as a connection target."""
+        sslmode = _sslmode(self.host, self.sslmode)
+        return DatabaseTarget(self.host, self.port, self.name, self.user, self.password_file, sslmode)
+
+
+class Settings(BaseSettings):
+    """All settings. Durations carry their unit in the name; secrets come from files."""
+
+    model_config = SettingsConfigDict(env_prefix="DCS_", frozen=True, extra="ignore")
+
+    instance: str = "api-1"
+    environment: str = "lab"
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    """Of the API; of a worker, where its /metrics and /health/live are."""
+
+    database_host: str = "127.0.0.1"
+    database_port: Port = 5432
+    database_name: str = "dcs"
+    database_user: str = "dcs"
+    database_password_file: Path | None = None
+    database_sslmode: SslMode | None = None
+    """Left out: ``require``, except on this machine."""
+    database_connect_timeout_seconds: PositiveInt = 10
+    database_query_deadline_seconds: PositiveFloat = 3.0
+    database_pool_size: PositiveInt = 10
+    database_pool_timeout_seconds: PositiveFloat = 1.0
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_timeout_seconds: PositiveFloat = 0.2
+
+    api_sources: dict[Name, HttpUrl] = {}
+    client_databases: dict[Name, ClientDatabase] = {}
+    file_root: Path | None = None
+
+    otlp_logs_endpoint: HttpUrl | None = None
+
+    lease_seconds: PositiveFloat = 60.0
+    poll_interval_seconds: PositiveFloat = 1.0
+    reconcile_interval_seconds: PositiveFloat = 5.0
+    probe_interval_seconds: PositiveFloat = 1.0
+    worker_threads: PositiveInt = 2
+    max_attempts: PositiveInt = 5
+    source_timeout_seconds: PositiveFloat = 5.0
+
+    @model_validator(mode="after")
+    def _lease_outlives_a_stall(self) -> Self:
+        # A heart beats every third of a lease; one that a single slow query can end is no lease.
+        if self.lease_seconds <= self.database_query_deadline_seconds / 3:
+            msg = "DCS_LEASE_SECONDS must be more than a third of DCS_DATABASE_QUERY_DEADLINE_SECONDS"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def database(self) -> DatabaseTarget:
+        """The service's own database."""
+        sslmode = _sslmode(self.database_host, self.database_sslmode)
+        return DatabaseTarget(
+            self.database_host,
+            self.database_port,
+            self.database_name,
+            self.database_user,
+            self.database_password_file,
+            sslmode,
+        )

@@ -1,0 +1,113 @@
+"""Where records come from: the port that every source type implements."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from app.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Record = Mapping[str, Any]
+"""One collected record: what JSON can hold."""
+
+RECORDS_MAX = 10_000
+BYTES_MAX = 16 * 1024**2
+
+log = structlog.get_logger()
+
+
+class SourceType(enum.StrEnum):
+    """Kinds of sources."""
+
+    API = "api"
+    DATABASE = "database"
+    FILE = "file"
+
+
+class SourceError(Exception):
+    """Collecting failed. ``retryable``: trying again later may help."""
+
+    def __init__(self, reason: str, message: str, *, retryable: bool, outcome: str = "error") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+        self.outcome = outcome
+
+
+class SourceRefusedError(Exception):
+    """The configuration asks for something that is not allowed; ``field`` is the one to correct."""
+
+    def __init__(self, field: str, message: str, *, event: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.event = event
+
+
+ConfigT_contra = TypeVar("ConfigT_contra", contravariant=True)
+
+
+class Source(Protocol[ConfigT_contra]):
+    """One source type."""
+
+    def check(self, config: ConfigT_contra) -> None:
+        """Refuse a configuration that is not allowed, cheaply. Raises ``SourceRefusedError``."""
+
+    def collect(self, config: ConfigT_contra) -> list[Record]:
+        """Return all records, at most ``RECORDS_MAX``.
+
+        Raises:
+            SourceError: The source could not be read, or what it gave is not valid.
+            SourceRefusedError: As ``check``.
+
+        """
+
+
+@dataclass
+class SourceCall:
+    """What is said about one call of a source."""
+
+    target: str
+    outcome: str = "ok"
+    reason: str | None = None
+    records: int = 0
+
+
+@contextmanager
+def source_call(source_type: SourceType, target: str) -> Iterator[SourceCall]:
+    """Count and log one call of something outside this process."""
+    call = SourceCall(target)
+    started = time.monotonic()
+    try:
+        yield call
+    except SourceError as exc:
+        call.outcome, call.reason = exc.outcome, exc.reason
+        raise
+    except BaseException:
+        call.outcome, call.reason = "error", "unexpected"
+        raise
+    finally:
+        metrics.SOURCE_REQUESTS.labels(source_type.value, call.outcome).inc()
+        write = log.info if call.outcome == "ok" else log.warning
+        write(
+            "source_call_completed",
+            source_type=source_type.value,
+            target=call.target,
+            outcome=call.outcome,
+            reason=call.reason,
+            records=call.records,
+            duration_ms=round((time.monotonic() - started) * 1000, 2),
+        )
+
+
+def too_much(what: str) -> SourceError:
+    """Return the error for a source that gives more than a job may hold."""
+    return SourceError("too_much", f"the source gave more than {what}", retryable=False)

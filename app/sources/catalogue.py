@@ -1,0 +1,89 @@
+"""All source types of one process, wired from its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.settings import Settings
+from app.sources import Record, Source, SourceType
+from app.sources.api import ApiConfig, ApiSource
+from app.sources.database import DatabaseConfig, DatabaseSource
+from app.sources.file import FileConfig, FileSource
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiSpec(_Spec):
+    """Collect from an HTTP API."""
+
+    source_type: Literal[SourceType.API]
+    config: ApiConfig
+
+
+class DatabaseSpec(_Spec):
+    """Collect from a client's database."""
+
+    source_type: Literal[SourceType.DATABASE]
+    config: DatabaseConfig
+
+
+class FileSpec(_Spec):
+    """Collect from a file."""
+
+    source_type: Literal[SourceType.FILE]
+    config: FileConfig
+
+
+SourceSpec = Annotated[ApiSpec | DatabaseSpec | FileSpec, Field(discriminator="source_type")]
+"""What to collect: the type of the source and the configuration that fits it."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The sources by type."""
+
+    api: Source[ApiConfig]
+    database: Source[DatabaseConfig]
+    file: Source[FileConfig]
+
+    def check(self, spec: SourceSpec) -> None:
+        """Refuse what is not allowed. Raises ``SourceRefusedError``."""
+        match spec:
+            case ApiSpec():
+                self.api.check(spec.config)
+            case DatabaseSpec():
+                self.database.check(spec.config)
+            case FileSpec():
+                self.file.check(spec.config)
+
+    def collect(self, spec: SourceSpec) -> list[Record]:
+        """Return all records. Raises ``SourceError`` or ``SourceRefusedError``."""
+        match spec:
+            case ApiSpec():
+                return self.api.collect(spec.config)
+            case DatabaseSpec():
+                return self.database.collect(spec.config)
+            case FileSpec():
+                return self.file.collect(spec.config)
+
+
+def catalogue(settings: Settings) -> Catalogue:
+    """Return the sources that the settings allow."""
+    return Catalogue(
+        api=ApiSource(
+            {name: str(url) for name, url in settings.api_sources.items()},
+            timeout_seconds=settings.source_timeout_seconds,
+        ),
+        database=DatabaseSource(
+            {name: client.target for name, client in settings.client_databases.items()},
+            application_name=settings.instance,
+            connect_timeout_seconds=settings.database_connect_timeout_seconds,
+            query_deadline_seconds=settings.source_timeout_seconds,
+        ),
+        file=FileSource(settings.file_root),
+    )

@@ -1,0 +1,125 @@
+"""The ``database`` source: runs a named, reviewed query on a client's PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import psycopg2
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.database.deadline import QueryDeadlineExceededError
+from app.database.engine import ConnectOptions, open_connection
+from app.database.failures import ConnectFailure, classify_connect_error
+from app.settings import DatabaseTarget
+from app.sources import (
+    BYTES_MAX,
+    RECORDS_MAX,
+    Record,
+    SourceCall,
+    SourceError,
+    SourceRefusedError,
+    SourceType,
+    source_call,
+    too_much,
+)
+from app.sources.queries import QUERIES
+
+_EVENT = "source_query_refused"
+
+
+class DatabaseConfig(BaseModel):
+    """What to ask a client's database."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str = Field(
+        min_length=1, max_length=200, description="Name of a configured database.", examples=["acme"]
+    )
+    query: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="Name of a reviewed query, never SQL.",
+        examples=["open_findings"],
+    )
+    params: dict[str, int | str] = Field(default_factory=dict, examples=[{"min_severity": 3}])
+
+
+class DatabaseSource:
+    """Each call makes a short, read-only connection. Times in seconds."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, DatabaseTarget],
+        *,
+        application_name: str,
+        connect_timeout_seconds: int,
+        query_deadline_seconds: float,
+    ) -> None:
+        self._targets = targets
+        self._options = ConnectOptions(
+            application_name=application_name,
+            connect_timeout=connect_timeout_seconds,
+            query_deadline=query_deadline_seconds,
+            read_only=True,
+        )
+
+    def check(self, config: DatabaseConfig) -> None:
+        """Refuse unknown databases, anything that is not the name of a query, and wrong parameters."""
+        self._params(config)
+
+    def collect(self, config: DatabaseConfig) -> list[Record]:
+        """Return the rows of the query."""
+        params = self._params(config)
+        target = self._targets[config.database]
+        with source_call(SourceType.DATABASE, f"{target}/{target.name}") as call:
+            return self._query(target, QUERIES[config.query].sql, params, call)
+
+    def _params(self, config: DatabaseConfig) -> dict[str, Any]:
+        if config.database not in self._targets:
+            names = ", ".join(sorted(self._targets)) or "none"
+            raise SourceRefusedError("database", f"unknown database; configured are: {names}", event=_EVENT)
+        query = QUERIES.get(config.query)
+        if query is None:
+            names = ", ".join(sorted(QUERIES))
+            raise SourceRefusedError("query", f"not the name of a query; there are: {names}", event=_EVENT)
+        try:
+            return query.params.model_validate(config.params).model_dump()
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            field = ".".join(["params", *map(str, first["loc"])])
+            raise SourceRefusedError(field, first["msg"], event=_EVENT) from exc
+
+    def _query(
+        self, target: DatabaseTarget, sql: str, params: dict[str, Any], call: SourceCall
+    ) -> list[Record]:
+        try:
+            connection = open_connection(target, self._options)
+        except (psycopg2.Error, OSError) as exc:
+            failure = classify_connect_error(exc)
+            outcome = (
+                failure.value if failure in (ConnectFailure.REFUSED, ConnectFailure.TIMEOUT) else "error"
+            )
+            raise SourceError(failure.value, str(exc).strip(), retryable=True, outcome=outcome) from exc
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, params)
+                if cursor.rowcount > RECORDS_MAX:
+                    raise too_much(f"{RECORDS_MAX} rows")
+                names = [column.name for column in cursor.description or ()]
+                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        except QueryDeadlineExceededError as exc:
+            raise SourceError("timeout", str(exc), retryable=True, outcome="timeout") from exc
+        except psycopg2.OperationalError as exc:
+            raise SourceError("connection_lost", str(exc).strip(), retryable=True) from exc
+        except psycopg2.Error as exc:
+            raise SourceError("query_failed", str(exc).strip(), retryable=False) from exc
+        finally:
+            connection.close()
+        call.records = len(rows)
+        body = orjson.dumps(rows, default=str)
+        if len(body) > BYTES_MAX:
+            raise too_much(f"{BYTES_MAX} bytes")
+        records: list[Record] = orjson.loads(body)
+        return records

@@ -1,0 +1,160 @@
+"""The ``file`` source: CSV and JSON Lines under one directory, and nothing outside it."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.sources import (
+    BYTES_MAX,
+    RECORDS_MAX,
+    Record,
+    SourceError,
+    SourceRefusedError,
+    SourceType,
+    source_call,
+    too_much,
+)
+
+_EVENT = "source_path_refused"
+_SUFFIXES = (".csv", ".jsonl")
+_FIELD = "path"
+
+
+class FileConfig(BaseModel):
+    """Which file to read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(
+        min_length=1,
+        max_length=1000,
+        description="Path of a .csv or .jsonl file, relative to the configured root.",
+        examples=["acme/assets.csv"],
+    )
+
+
+def _refused(message: str) -> SourceRefusedError:
+    return SourceRefusedError(_FIELD, message, event=_EVENT)
+
+
+def _components(path: str) -> list[str]:
+    if "\0" in path or "\\" in path:
+        raise _refused("must not contain NUL or a backslash")
+    if path.startswith("/"):
+        raise _refused("must be relative")
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise _refused("must not contain empty, '.' or '..' components")
+    if not path.lower().endswith(_SUFFIXES):
+        raise _refused(f"must end in {' or '.join(_SUFFIXES)}")
+    return parts
+
+
+class FileSource:
+    """Opens each component of the path by itself and follows no link, so that no race leads outside."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    def check(self, config: FileConfig) -> None:
+        """Refuse what is outside the root. A file that does not exist yet is no reason to refuse."""
+        try:
+            os.close(self._open(config.path))
+        except SourceError:
+            return
+
+    def collect(self, config: FileConfig) -> list[Record]:
+        """Return the rows of the file."""
+        with source_call(SourceType.FILE, config.path) as call:
+            content = self._read(config.path)
+            records = _csv(content) if config.path.lower().endswith(".csv") else _jsonl(content)
+            call.records = len(records)
+            return records
+
+    def _read(self, path: str) -> str:
+        with os.fdopen(self._open(path), "rb") as file:
+            content = file.read(BYTES_MAX + 1)
+        if len(content) > BYTES_MAX:
+            raise too_much(f"{BYTES_MAX} bytes")
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise SourceError(
+                "not_utf8", f"{path} is not UTF-8 at byte {exc.start}", retryable=False
+            ) from exc
+
+    def _open(self, path: str) -> int:
+        if self._root is None:
+            raise _refused("no file root is configured")
+        parts = _components(path)
+        if not (self._root / path).resolve().is_relative_to(self._root.resolve()):
+            raise _refused("leads outside the root")
+        try:
+            directory = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as exc:
+            raise SourceError("root_unreadable", f"the file root: {exc.strerror}", retryable=True) from exc
+        try:
+            for part in parts[:-1]:
+                inner = _open_at(directory, part, os.O_DIRECTORY, path)
+                os.close(directory)
+                directory = inner
+            # O_NONBLOCK: opening a FIFO must not wait for its writer.
+            file = _open_at(directory, parts[-1], os.O_NONBLOCK, path)
+        finally:
+            os.close(directory)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise _refused("is not a regular file")
+        return file
+
+
+def _open_at(directory: int, name: str, flags: int, path: str) -> int:
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=directory)
+    except FileNotFoundError as exc:
+        raise SourceError("not_found", f"there is no file {path}", retryable=False) from exc
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
+            raise _refused("is a link, or a component of it is not a directory") from exc
+        raise SourceError("unreadable", f"{path}: {exc.strerror}", retryable=False) from exc
+
+
+def _csv(content: str) -> list[Record]:
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    records: list[Record] = []
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                message = f"line {reader.line_num} does not have {len(reader.fieldnames or ())} fields"
+                raise SourceError("malformed", message, retryable=False)
+            records.append(row)
+            if len(records) > RECORDS_MAX:
+                raise too_much(f"{RECORDS_MAX} rows")
+    except csv.Error as exc:
+        raise SourceError("malformed", f"line {reader.line_num}: {exc}", retryable=False) from exc
+    return records
+
+
+def _jsonl(content: str) -> list[Record]:
+    records: list[Record] = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as exc:
+            raise SourceError("malformed", f"line {number}: {exc}", retryable=False) from exc
+        if not isinstance(value, dict):
+            raise SourceError("malformed", f"line {number} is not an object", retryable=False)
+        records.append(value)
+        if len(records) > RECORDS_MAX:
+            raise too_much(f"{RECORDS_MAX} lines")
+    return records

@@ -1,0 +1,100 @@
+"""Structured logs: JSON lines on stdout and, when an endpoint is set, OTLP."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+# Their own trouble must not travel by the transport that is in trouble.
+_STDOUT_ONLY = ("opentelemetry", "urllib3", "requests")
+_STDOUT_ONLY_KEY = "_stdout_only"
+_SECRET_KEYS = frozenset({"authorization", "password", "api_key", "x-api-key", "cookie", "secret", "token"})
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key in event:
+        if key.lower() in _SECRET_KEYS:
+            event[key] = "[redacted]"
+    return event
+
+
+def _dumps(event: EventDict, **_kwargs: Any) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def _identity(service: str, instance: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.pop(_STDOUT_ONLY_KEY, None)
+        event["service"] = service
+        event["instance"] = instance
+        return event
+
+    return add
+
+
+def _exporting(emit: Callable[[dict[str, Any]], None]) -> Processor:
+    def export(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        if _STDOUT_ONLY_KEY not in event:
+            emit(dict(event))
+        return event
+
+    return export
+
+
+class _ThirdPartyHandler(logging.Handler):
+    """Turns records of the standard library's logging into structured events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            keys: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+            if record.exc_info and record.exc_info[1] is not None:
+                keys["error"] = repr(record.exc_info[1])
+            if record.name.startswith(_STDOUT_ONLY):
+                keys[_STDOUT_ONLY_KEY] = True
+            log = structlog.get_logger()
+            log.log(max(record.levelno, logging.DEBUG), "library_message", **keys)
+        except Exception:  # noqa: BLE001  the standard library's contract for handlers
+            self.handleError(record)
+
+
+def configure_logging(
+    *, service: str, instance: str, environment: str, version: str, otlp_endpoint: str | None = None
+) -> Callable[[], None]:
+    """Configure logging of this process; return what flushes and ends it within 2 s."""
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    shutdown: Callable[[], None] = lambda: None  # noqa: E731
+    if otlp_endpoint:
+        # Imported here: a process that exports nothing need not hold a protobuf runtime.
+        from app.telemetry.otlp import OtlpLogs  # noqa: PLC0415
+
+        logs = OtlpLogs(
+            otlp_endpoint, service=service, instance=instance, environment=environment, version=version
+        )
+        processors.append(_exporting(logs.emit))
+        shutdown = logs.shutdown
+    processors += [_identity(service, instance), structlog.processors.JSONRenderer(serializer=_dumps)]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ThirdPartyHandler()]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    return shutdown

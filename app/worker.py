@@ -1,0 +1,159 @@
+"""The worker: ``python -m app.worker``. Wiring and the loops of its threads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from app import __version__
+from app.database.engine import ConnectOptions, Database
+from app.errors import DatabaseUnavailableError
+from app.health.probe import DependencyProbe
+from app.jobs.leases import Leases
+from app.jobs.reconciler import Reconciler
+from app.jobs.tasks import JobRunner
+from app.jobs.wakeups import Announcer, Listener
+from app.settings import Settings
+from app.sources.catalogue import catalogue
+from app.telemetry import metrics
+from app.telemetry.exposition import serve_metrics
+from app.telemetry.logging import configure_logging
+
+SUPERVISE_INTERVAL_SECONDS = 1.0
+DRAIN_TIMEOUT_SECONDS = 20.0
+# Heartbeat, reconciler and the release at the end each need a connection beside the job threads.
+EXTRA_CONNECTIONS = 2
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Threads that claim and run jobs, one that keeps leases alive, one that reconciles."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        options = ConnectOptions(
+            application_name=settings.instance,
+            connect_timeout=settings.database_connect_timeout_seconds,
+            query_deadline=settings.database_query_deadline_seconds,
+        )
+        self._database = Database(
+            settings.database,
+            options,
+            pool_size=settings.worker_threads + EXTRA_CONNECTIONS,
+            pool_timeout_seconds=settings.database_pool_timeout_seconds,
+        )
+        self._stopping = threading.Event()
+        self._drained = threading.Event()
+        self._leases = Leases(self._database, lease_seconds=settings.lease_seconds)
+        self._runner = JobRunner(self._database, catalogue(settings), self._stopping)
+        self._reconciler = Reconciler(self._database, Announcer(settings))
+        self._probe = DependencyProbe(settings, self._database.connector)
+        self._job_threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"jobs-{number}", daemon=True)
+            for number in range(settings.worker_threads)
+        ]
+        self._helper_threads = [
+            self._helper("lease-heart", self._leases.beat, settings.lease_seconds / 3, self._drained),
+            self._helper(
+                "reconciler", self._reconciler.run_once, settings.reconcile_interval_seconds, self._stopping
+            ),
+        ]
+
+    @staticmethod
+    def _helper(
+        name: str, act: Callable[[], None], interval_seconds: float, end: threading.Event
+    ) -> threading.Thread:
+        def loop() -> None:
+            while not end.is_set():
+                act()
+                end.wait(interval_seconds)
+
+        return threading.Thread(target=loop, name=name, daemon=True)
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._stopping.set()
+
+    def run(self) -> int:
+        """Run until stopped. A thread that dies ends the process: whoever supervises it starts a new one."""
+        self._probe.start()
+        for thread in (*self._helper_threads, *self._job_threads):
+            thread.start()
+        exit_code = 0
+        while not self._stopping.is_set():
+            if not all(thread.is_alive() for thread in (*self._helper_threads, *self._job_threads)):
+                log.critical("worker_thread_died")
+                exit_code = 1
+                self._stopping.set()
+                break
+            metrics.WORKER_HEARTBEAT.set(time.time())
+            self._stopping.wait(SUPERVISE_INTERVAL_SECONDS)
+        log.info("service_stopping")
+        self._drain()
+        return exit_code
+
+    def _drain(self) -> None:
+        give_up_at = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+        for thread in self._job_threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._drained.set()
+        self._leases.release_all()
+        self._probe.stop()
+        self._database.close()
+
+    def _work(self, number: int) -> None:
+        owner = f"{self._settings.instance}/{number}"
+        listener = Listener(self._settings, self._stopping)
+        while not self._stopping.is_set():
+            try:
+                held = self._leases.claim(owner=owner)
+            except DatabaseUnavailableError:
+                self._stopping.wait(self._settings.poll_interval_seconds)
+                continue
+            if held is None:
+                listener.wait()
+                continue
+            try:
+                self._runner.run(held)
+            finally:
+                self._leases.drop(held)
+        listener.close()
+
+
+def main() -> int:
+    """Work until SIGTERM, then finish or give back the jobs in progress."""
+    settings = Settings()
+    flush_logs = configure_logging(
+        service="worker",
+        instance=settings.instance,
+        environment=settings.environment,
+        version=__version__,
+        otlp_endpoint=str(settings.otlp_logs_endpoint) if settings.otlp_logs_endpoint else None,
+    )
+    metrics.initialise(
+        __version__,
+        host=settings.database.host,
+        port=settings.database.port,
+        database=settings.database.name,
+    )
+    metrics.initialise_worker()
+    worker = Worker(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: worker.stop())
+    server = serve_metrics(settings.host, settings.port)
+    log.info("service_started", version=__version__, database_target=str(settings.database))
+    try:
+        return worker.run()
+    finally:
+        server.shutdown()
+        flush_logs()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
