@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -53,18 +52,14 @@ def main() -> None:
         @contextlib.asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             shipper.start()
-            task = asyncio.create_task(forwarder.run())
-            try:
+            async with serving.background(forwarder.run()):
                 yield
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                shipper.stop()
+            shipper.stop()
 
         routes = serving.observability_routes(PROGRAM, registry, forwarder.health)
         app = Starlette(routes=routes, exception_handlers=dict(serving.EXCEPTION_HANDLERS), lifespan=lifespan)
-        serving.serve(app, serving.listen(options.host, options.port))
+        with serving.listen(options.host, options.port) as listener:
+            serving.serve(app, listener)
 
 
 if __name__ == "__main__":

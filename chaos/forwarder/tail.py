@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Tail:
             self._offset = os.fstat(self._descriptor).st_size
 
     def poll(self) -> list[bytes]:
-        """Return the complete lines written since the last call, at most `POLL_BYTES_MAX` of them."""
+        """Return the complete lines written since the last call; reads at most `POLL_BYTES_MAX` a file."""
         lines: list[bytes] = []
         if self._descriptor is None and not self._open():
             return lines
@@ -54,6 +55,9 @@ class Tail:
         except OSError:
             return False
         status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self._close()
+            return False
         self._inode = (status.st_dev, status.st_ino)
         self._offset, self._partial, self._cutting = 0, b"", False
         return True
@@ -67,7 +71,8 @@ class Tail:
         try:
             status = self.path.stat()
         except OSError:
-            return True  # moved away; the next file of this name is a new one
+            # Moved away: its writer may go on with it until the next file is there. Deleted: nothing is owed.
+            return self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0
         return (status.st_dev, status.st_ino) != self._inode
 
     def _behind(self) -> bool:

@@ -15,8 +15,10 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="JSONL file that keeps the notifications")
     options = parser.parse_args()
     with serving.reporting_errors(PROGRAM):
-        listener = serving.listen(options.host, options.port)
-        with NotificationStore(options.store) as store:
+        with (
+            serving.listen(options.host, options.port) as listener,
+            NotificationStore(options.store) as store,
+        ):
             serving.serve(build(store, serving.new_registry()), listener)
 
 

@@ -6,8 +6,8 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +17,9 @@ from chaos.errors import LabError
 
 KEEP_PER_RECEIVER = 10_000  # so that a chatty receiver never pushes out another's notifications
 KEEP_BYTES = 64 * 1024 * 1024
-# The file may grow this much past what is kept before it is rewritten, so that a rewrite is rare.
-SLACK = 0.25
+# Bytes of forgotten notifications the file may carry before it is rewritten, so that a rewrite is rare.
+DEAD_BYTES_MIN = 64 * 1024
+DEAD_SHARE_MAX = 0.25
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ class NotificationStore:
         self._keep_per_receiver = keep_per_receiver
         self._keep_bytes = keep_bytes
         self._mutex = threading.Lock()
-        self._entries: list[_Entry] = []
-        self._lines = 0  # in the file; the index may hold fewer
-        self._size = 0
+        self._kept: dict[str, deque[_Entry]] = defaultdict(deque)
+        self._kept_bytes: Counter[str] = Counter()
+        self._size = 0  # of the file, dead bytes included
         self._next_id = 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,25 +78,23 @@ class NotificationStore:
         return descriptor
 
     def _load(self) -> None:
-        skipped = 0
+        unreadable = 0
         with self._path.open("rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break  # torn by a crash before its fsync: nobody was told it is stored
                 entry = _parse(line, self._size)
                 self._size += len(line)
-                self._lines += 1
                 if entry is None:
-                    skipped += 1
-                    continue
-                self._entries.append(entry)
-                self._next_id = max(self._next_id, entry.id + 1)
+                    unreadable += 1
+                else:
+                    self._keep(entry)
         if os.fstat(self._file).st_size != self._size:
             os.ftruncate(self._file, self._size)
             os.fsync(self._file)
-        if skipped:
-            _LOGGER.warning("store_lines_unreadable", extra={"path": str(self._path), "count": skipped})
-        self._trim()
+        if unreadable:
+            _LOGGER.warning("store_lines_unreadable", extra={"path": str(self._path), "count": unreadable})
+        self._rewrite_if_due()
 
     def add(self, receiver: str, received_unix: float, payload: Any) -> int:
         """Write one notification and return its id once it is on disk. Raises OSError when it cannot be."""
@@ -109,70 +108,70 @@ class NotificationStore:
             except OSError:
                 os.ftruncate(self._file, self._size)
                 raise
-            self._entries.append(_Entry(number, receiver, received_unix, self._size, len(line)))
+            entry = _Entry(number, receiver, received_unix, self._size, len(line))
             self._size += len(line)
-            self._lines += 1
-            self._next_id += 1
-            self._trim()
+            self._keep(entry)
+            self._rewrite_if_due()
             return number
 
     def find(self, receiver: str | None, since_unix: float, limit: int) -> tuple[list[bytes], bool]:
         """Return up to ``limit`` records as JSON, oldest first, and whether more matched."""
         with self._mutex:
-            matches = [
-                entry
-                for entry in self._entries
-                if entry.received_unix >= since_unix and receiver in (None, entry.receiver)
-            ]
-            matches.sort(key=lambda entry: (entry.received_unix, entry.id))
+            kept = self._all() if receiver is None else self._kept.get(receiver, ())
+            matches = sorted(
+                (entry for entry in kept if entry.received_unix >= since_unix),
+                key=lambda entry: (entry.received_unix, entry.id),
+            )
             chosen = matches[:limit]
             return [os.pread(self._file, e.length, e.offset) for e in chosen], len(matches) > limit
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(len(entries) for entries in self._kept.values())
 
-    def _trim(self) -> None:
-        """Forget what is beyond the limits; rewrite the file when too much of it is forgotten."""
-        kept_bytes = sum(entry.length for entry in self._entries) if self._size > self._keep_bytes else 0
-        too_many = self._lines > self._keep_per_receiver
-        if too_many or kept_bytes > self._keep_bytes:
-            self._entries = list(self._newest())
-        kept = len(self._entries)
-        if self._lines > kept + max(16, kept * SLACK) or self._size > self._keep_bytes * (1 + SLACK):
+    def _all(self) -> list[_Entry]:
+        return sorted((e for entries in self._kept.values() for e in entries), key=lambda entry: entry.id)
+
+    def _keep(self, entry: _Entry) -> None:
+        """Index ``entry`` and forget the oldest beyond the limits, of the largest receiver first."""
+        self._kept[entry.receiver].append(entry)
+        self._kept_bytes[entry.receiver] += entry.length
+        self._next_id = max(self._next_id, entry.id + 1)
+        if len(self._kept[entry.receiver]) > self._keep_per_receiver:
+            self._forget_oldest(entry.receiver)
+        while self._kept_bytes.total() > self._keep_bytes and len(self) > 1:
+            self._forget_oldest(max(self._kept_bytes, key=self._kept_bytes.__getitem__))
+
+    def _forget_oldest(self, receiver: str) -> None:
+        self._kept_bytes[receiver] -= self._kept[receiver].popleft().length
+
+    def _rewrite_if_due(self) -> None:
+        kept_bytes = self._kept_bytes.total()
+        if self._size - kept_bytes <= max(DEAD_BYTES_MIN, kept_bytes * DEAD_SHARE_MAX):
+            return
+        try:
             self._rewrite()
-
-    def _newest(self) -> Iterator[_Entry]:
-        left: dict[str, int] = {}
-        bytes_left = self._keep_bytes
-        kept = []
-        for entry in reversed(self._entries):
-            left[entry.receiver] = left.get(entry.receiver, self._keep_per_receiver) - 1
-            bytes_left -= entry.length
-            if bytes_left < 0:
-                break
-            if left[entry.receiver] >= 0:
-                kept.append(entry)
-        return reversed(kept)
+        except OSError as error:
+            # One of the two files holds everything kept, so nothing is lost; the next `add` tries again.
+            _LOGGER.warning("store_not_rewritten", extra={"path": str(self._path), "error": str(error)})
 
     def _rewrite(self) -> None:
         temporary = self._path.with_name(self._path.name + ".new")
         replacement = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        entries, size = [], 0
+        kept: dict[str, deque[_Entry]] = defaultdict(deque)
+        size = 0
         try:
-            for entry in self._entries:
+            for entry in self._all():
                 _write_all(replacement, os.pread(self._file, entry.length, entry.offset), size)
-                entries.append(_Entry(entry.id, entry.receiver, entry.received_unix, size, entry.length))
+                kept[entry.receiver].append(replace(entry, offset=size))
                 size += entry.length
             os.fsync(replacement)
             temporary.replace(self._path)
-        except OSError as error:
-            # The old file still holds everything: try again at the next notification.
+        except OSError:
             os.close(replacement)
-            _LOGGER.warning("store_not_rewritten", extra={"path": str(self._path), "error": str(error)})
-            return
-        _sync_directory(self._path.parent)
+            raise
         os.close(self._file)
-        self._file, self._entries, self._size, self._lines = replacement, entries, size, len(entries)
+        self._file, self._kept, self._size = replacement, kept, size
+        _sync_directory(self._path.parent)
 
     def close(self) -> None:
         """Release the file and its lock."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -69,17 +68,13 @@ def main() -> None:
 
         @contextlib.asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-            task = asyncio.create_task(Load(profile, metrics).run())
-            try:
+            async with serving.background(Load(profile, metrics).run()):
                 yield
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
 
         routes = serving.observability_routes(PROGRAM, registry, lambda: {"target": profile.target})
         app = Starlette(routes=routes, exception_handlers=dict(serving.EXCEPTION_HANDLERS), lifespan=lifespan)
-        serving.serve(app, serving.listen(options.host, options.port))
+        with serving.listen(options.host, options.port) as listener:
+            serving.serve(app, listener)
 
 
 if __name__ == "__main__":

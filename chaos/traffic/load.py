@@ -141,7 +141,9 @@ class Load:
         else:
             outcome = outcome_of(response.status_code)
             reason = None if outcome == "ok" else str(response.status_code)
-            client.learn(ask, response.status_code, _json(response.content))
+            # A result is large and tells of no other job: not worth parsing.
+            body = None if ask.kind == "result" else _json(response.content)
+            client.learn(ask, response.status_code, body)
         self._metrics.requests.labels(ask.kind, outcome).inc()
         self._metrics.seconds.observe(time.perf_counter() - started)
         if reason is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ TRIGGERS: tuple[Mapping[str, object], ...] = (
     },
 )
 
+_JOB_ID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")  # it becomes part of a path
 FINISHED_WITH_RESULT = "succeeded"
 
 
@@ -79,7 +81,7 @@ class Client:
         if not isinstance(body, dict):
             return
         job_id = body.get("job_id")
-        if ask.kind == "trigger" and isinstance(job_id, str) and job_id:
+        if ask.kind == "trigger" and isinstance(job_id, str) and _JOB_ID.match(job_id):
             self._recent.append(job_id)
         elif ask.kind == "status" and ask.job_id and body.get("status") == FINISHED_WITH_RESULT:
             _forget(self._recent, ask.job_id)

@@ -153,7 +153,8 @@ def main() -> None:
     options = parser.parse_args()
     with serving.reporting_errors(PROGRAM):
         app = build(options.seed, serving.new_registry())
-        serving.serve(app, serving.listen(options.host, options.port))
+        with serving.listen(options.host, options.port) as listener:
+            serving.serve(app, listener)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from starlette.routing import Route
 
 from chaos.errors import ExitCode, LabError, PortTakenError
 
+REQUESTS_IN_FLIGHT_MAX = 200
 GRACE_SECONDS = 1  # for requests in flight at SIGTERM; uvicorn takes whole seconds
 BACKLOG = 128
 
@@ -176,6 +177,7 @@ async def _serve(app: Any, listener: socket.socket) -> None:
         ws="none",
         log_config=None,
         access_log=False,
+        limit_concurrency=REQUESTS_IN_FLIGHT_MAX,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
@@ -195,6 +197,25 @@ async def _serve(app: Any, listener: socket.socket) -> None:
 def serve(app: Any, listener: socket.socket) -> None:
     """Serve ``app`` until SIGTERM or SIGINT; requests in flight get `GRACE_SECONDS`."""
     asyncio.run(_serve(app, listener))
+
+
+@contextlib.asynccontextmanager
+async def background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the server; a program whose work has died must not look healthy."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_end_if_crashed)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _end_if_crashed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOGGER.critical("program_crashed", exc_info=error)
+        os._exit(ExitCode.ERROR)  # at once and not 0: what supervises it restarts it
 
 
 @contextlib.contextmanager

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import running
+from tests.support.programs_daemons import rss_megabytes
+
+RSS_MAX_MEGABYTES = 50  # 45 is the aim; a page of slack for another libc or Python
+START_MAX_SECONDS = 3.0  # 0.7 on an idle machine; the suite shares its cores
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("chaos.pager", ["--store", "{tmp}/store.jsonl"]),
+        ("chaos.upstreams.evidence", []),
+        ("chaos.traffic", ["--target", "http://127.0.0.1:9"]),
+        ("chaos.forwarder", ["--logs-dir", "{tmp}", "--endpoint", "http://127.0.0.1:9/otlp/v1/logs"]),
+    ],
+)
+def test_it_starts_fast_stays_small_and_listens_on_loopback_only(
+    tmp_path: Path, module: str, arguments: list[str]
+) -> None:
+    filled = [argument.format(tmp=tmp_path) for argument in arguments]
+    with running(module, *filled, log=tmp_path / "log") as program:
+        started_in = time.monotonic() - program.started
+        assert rss_megabytes(program.process.pid) < RSS_MAX_MEGABYTES
+        assert started_in < START_MAX_SECONDS
+        assert program.events("program_started")[0]["host"] == "127.0.0.1"
+        assert program.stop() == 0
+        assert program.events("program_stopped")
