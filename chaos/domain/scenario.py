@@ -59,11 +59,12 @@ class QuietSignal(_Part):
 
 
 class ResolvedSignal(_Part):
-    """The resolved notification of an alert arrives. ``within`` defaults to the computed ceiling."""
+    """The resolved notification of every expected alert arrives.
+
+    ``within`` defaults to the computed ceiling of each.
+    """
 
     signal: Literal["alert_resolved"]
-    name: Name
-    receiver: Name | None = None
     within: Seconds | None = None
 
 

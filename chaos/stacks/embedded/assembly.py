@@ -17,7 +17,7 @@ from chaos.stacks.embedded import launcher, supervisor
 from chaos.stacks.embedded.daemon import Context, Daemon
 from chaos.stacks.embedded.identity import marker_environment
 from chaos.stacks.embedded.layout import Layout, write_durably
-from chaos.stacks.embedded.toolchain import Progress, postgres_runtime, postgres_user, resolve_all
+from chaos.stacks.embedded.toolchain import Progress, Report, postgres_runtime, postgres_user, resolve_all
 from chaos.stacks.rendering import lab_clock, render_observability
 
 TOOL_OF_DAEMON: Mapping[str, str] = {
@@ -35,6 +35,7 @@ TOOL_OF_DAEMON: Mapping[str, str] = {
     "node-exporter": "node_exporter",
 }
 COMPANIONS = ("initdb", "promtool", "amtool", "logcli")
+_LINE_EVERY_SECONDS = 15.0
 _SOURCE_SUFFIXES = frozenset({".py", ".sql", ".j2", ".mako"})
 _RENDERED_DIRECTORIES = ("prometheus", "alertmanager", "loki", "blackbox", "nginx")
 
@@ -47,6 +48,7 @@ class Started:
     tools: Mapping[str, str]
     missing: Mapping[str, str]
     first_start_unix: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, layout: Layout) -> None:
         """Write it down."""
@@ -63,15 +65,30 @@ def read_started(layout: Layout) -> Started | None:
         return None  # written by another version: such a stack is restarted
 
 
-def resolve_tools(config: LabConfig, layout: Layout, progress: Callable[[str], None]) -> Started:
+class _Lines:
+    """Turns the toolchain's ticks into a line per step, and a sign of life in between."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._last: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        step = progress.message.split(" … ")[0]
+        last_step, last_seconds = self._last.get(progress.tool, ("", 0.0))
+        if progress.state == "done" and progress.tool not in self._last:
+            return  # it was here already
+        if step == last_step and progress.elapsed_seconds - last_seconds < _LINE_EVERY_SECONDS:
+            return
+        self._last[progress.tool] = (step, progress.elapsed_seconds)
+        self._say(f"{progress.tool}: {progress.message}")
+
+
+def resolve_tools(
+    config: LabConfig, layout: Layout, progress: Callable[[str], None], report: Report | None = None
+) -> Started:
     """Get every program onto this machine; raises ToolchainError naming what the stack cannot do without."""
-
-    def report(step: Progress) -> None:
-        if step.state != "done" or step.elapsed_seconds >= 1.0:
-            progress(f"{step.tool}: {step.message}")
-
     names = [*dict.fromkeys(TOOL_OF_DAEMON.values()), *COMPANIONS]
-    found = resolve_all(names, config, report)
+    found = resolve_all(names, config, report or _Lines(progress))
     tools = {name: str(tool.path) for name, tool in found.tools.items()}
     binaries = postgres_runtime(found["postgres"], layout.root / "postgres-runtime")
     tools |= {name: str(binaries / name) for name in ("postgres", "initdb")}
@@ -80,7 +97,8 @@ def resolve_tools(config: LabConfig, layout: Layout, progress: Callable[[str], N
         for daemon, tool in TOOL_OF_DAEMON.items()
         if tool in found.missing
     }
-    return Started("", tools, missing)
+    versions = {name: tool.version for name, tool in found.tools.items()}
+    return Started("", tools, missing, versions=versions)
 
 
 def make_context(

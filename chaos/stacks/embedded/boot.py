@@ -15,6 +15,7 @@ from chaos.stacks.embedded.supervisor import (
     EXITED,
     FATAL,
     RUNNING,
+    STARTING,
     ProcessInfo,
     Supervisor,
 )
@@ -48,6 +49,7 @@ class _Boot:
     reasons: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, set[int]] = field(default_factory=dict)
     probes: dict[str, Future[str | None]] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
     told: int = 0
 
 
@@ -92,16 +94,19 @@ def bring_up(
     deadline = boot.began + timeout_seconds
     pool = ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe")
     try:
-        while len(boot.ready) < len(needs):
+        while not _settled(boot, needs):
             _start_what_can(boot, pool)
             _look(boot, pool)
             _tell(boot, waves)
             if time.monotonic() > deadline:
                 raise StackError(_late(boot, needs, timeout_seconds))
-            if len(boot.ready) < len(needs):
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _settled(boot: _Boot, needs: Mapping[str, Sequence[str]]) -> bool:
+    return len(boot.ready) == len(needs) and boot.running >= boot.daemons.keys()
 
 
 def _start_what_can(boot: _Boot, pool: ThreadPoolExecutor) -> None:
@@ -123,6 +128,10 @@ def _act(step: Step) -> str | None:
 
 def _look(boot: _Boot, pool: ThreadPoolExecutor) -> None:
     infos = boot.supervisor.infos()
+    # RUNNING means that it has lived for a second; one that serves and then dies is not up.
+    boot.running = {name for name, info in infos.items() if info.state == RUNNING}
+    for name in sorted(boot.started & boot.ready.keys() & infos.keys() - boot.running):
+        _check_alive(boot, infos[name])
     for name in sorted(boot.started - boot.ready.keys()):
         if name in boot.daemons:
             _check_alive(boot, infos[name])
@@ -141,8 +150,8 @@ def _passed(boot: _Boot, name: str, future: Future[str | None], infos: Mapping[s
     if reason is not None:
         boot.reasons[name] = reason
         return False
-    # Somebody else's program could answer on this port while ours fails to bind it; RUNNING means 1 s old.
-    if infos[name].state != RUNNING:
+    # Somebody else's program could answer on this port while ours fails to bind it.
+    if infos[name].state not in (STARTING, RUNNING):
         boot.reasons[name] = f"supervisor says {infos[name].state}"
         return False
     boot.ready[name] = time.monotonic() - boot.began
@@ -173,7 +182,8 @@ def _tell(boot: _Boot, waves: Sequence[Sequence[str]]) -> None:
 
 
 def _late(boot: _Boot, needs: Mapping[str, Sequence[str]], timeout_seconds: float) -> str:
-    lines = []
+    unsteady = boot.daemons.keys() & boot.ready.keys() - boot.running
+    lines = [f"  {name}: answered, but does not keep running" for name in sorted(unsteady)]
     for name in sorted(needs.keys() - boot.ready.keys()):
         if name not in boot.started:
             lines.append(f"  {name}: waits for {', '.join(n for n in needs[name] if n not in boot.ready)}")

@@ -108,7 +108,7 @@ class Layout:
         """Create every directory. Others may pass through: PostgreSQL runs as another user than root."""
         open_dirs = (
             self.root, self.conf, self.programs, self.logs, self.data,
-            self.overrides, self.launched, self.files, self.run,
+            self.overrides, self.launched, self.files, self.run, self.root / "run",
         )  # fmt: skip
         for path in open_dirs:
             path.mkdir(parents=True, exist_ok=True)

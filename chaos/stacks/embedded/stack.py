@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chaos.config import LabConfig
-from chaos.domain.topology import Address, Topology, embedded_topology
-from chaos.errors import LabBusyError, StackError
+from chaos.domain.topology import Address, Topology
+from chaos.domain.watching import parse_prometheus
+from chaos.errors import StackError
 from chaos.ports import ProgramView, RuleTexts
-from chaos.stacks.embedded import (
-    assembly,
-    databases,
-    identity,
-    inspection,
-    launcher,
-    mending,
-    orphans,
-    processes,
-)
-from chaos.stacks.embedded.boot import Step, bring_up
-from chaos.stacks.embedded.daemon import DATABASES, REDIS_IDENTITY, Context, Daemon
-from chaos.stacks.embedded.daemons import all_daemons
+from chaos.stacks.embedded import assembly, databases, identity, inspection, launcher, mending, processes
+from chaos.stacks.embedded.boot import bring_up
+from chaos.stacks.embedded.daemon import Daemon
 from chaos.stacks.embedded.daemons._service import settings
 from chaos.stacks.embedded.inspection import ProgramState
-from chaos.stacks.embedded.layout import Layout, require_disk
-from chaos.stacks.embedded.readiness import redis_command
+from chaos.stacks.embedded.layout import Layout
+from chaos.stacks.embedded.lifecycle import Lifecycle, Say, quiet
 from chaos.stacks.embedded.supervisor import Supervisor
+from chaos.stacks.embedded.toolchain import Report
 from chaos.stacks.rendering import OBSERVABILITY
 
-REDIS_MARKER = "lab:identity"
-SHUT_DOWN_SECONDS = 30.0
-LOCK_TIMEOUT_SECONDS = 30.0
 READY_TIMEOUT_SECONDS = 30.0
-POLL_SECONDS = 0.1
-
-Say = Callable[[str], None]
-
-
-def quiet(_: str) -> None:
-    """Report nothing."""
+STOP_SLACK_SECONDS = 10.0
 
 
 class EmbeddedStack:
@@ -57,7 +35,7 @@ class EmbeddedStack:
         self.config = config
         self.layout = Layout(config.state_dir)
         self.supervisor = Supervisor(self.layout)
-        self._source = source
+        self._life = Lifecycle(config, self.layout, self.supervisor, source)
 
     @property
     def identity(self) -> identity.Identity:
@@ -67,142 +45,53 @@ class EmbeddedStack:
     @property
     def topology(self) -> Topology:
         """Every address by logical name."""
-        return embedded_topology(self.config.id, self.identity.port_base)
+        return self._life.topology
 
     @property
     def state_dir(self) -> Path:
         """The directory that belongs to this lab."""
         return self.layout.root
 
-    @property
-    def context(self) -> Context:
-        """What the running stack is rendered from; before the first start it knows no program's place."""
-        started = assembly.read_started(self.layout) or assembly.Started("", {}, {})
-        return assembly.make_context(self.config, self.layout, self.topology, started, self._source)
-
-    def daemons(self) -> tuple[Daemon, ...]:
-        """Return the daemons of the last start; none when there was none."""
-        return all_daemons(self.context) if assembly.read_started(self.layout) else ()
-
-    # -- life -------------------------------------------------------------------------------------
+    # -- life ---------------------------------------------------------------------------------
 
     def is_running(self) -> bool:
         """Say whether this lab's supervisord answers."""
-        return self.layout.supervisor_socket.exists() and self.supervisor.alive()
+        return self._life.is_running()
 
     def is_current(self) -> bool:
         """Say whether the running stack was started from this code and configuration."""
-        started = assembly.read_started(self.layout)
-        return started is not None and started.digest == assembly.digest(self.context, self._source)
+        return self._life.is_current()
 
-    def up(self, progress: Say = quiet) -> None:
-        """Start everything and wait until all of it serves. Harmless when it does already."""
-        require_disk(self.config.state_dir, self.config.disk_free_min_bytes)
-        _ = self.identity
-        with self._alone():
-            if self.is_running():
-                if self.is_current():
-                    self._end_strays(progress)
-                    self._bring_up(progress)
-                    return
-                progress("code or configuration changed since the start: starting afresh")
-            self._take_down(progress)
-            self._launch(progress)
-            self._bring_up(progress)
+    def up(self, progress: Say = quiet, report: Report | None = None) -> None:
+        """Start everything and wait until all of it serves. Harmless when it does already.
 
-    def _launch(self, progress: Say) -> None:
-        self.layout.create()
-        (self.layout.root / "run").mkdir(exist_ok=True)
-        identity.require_free(self.topology)
-        started = assembly.resolve_tools(self.config, self.layout, progress)
-        context = assembly.make_context(self.config, self.layout, self.topology, started, self._source)
-        replace(started, digest=assembly.digest(context, self._source)).save(self.layout)
-        launcher.clear_overrides(self.layout)
-        # Its notification log would tell a new Alertmanager that Watchdog was delivered a moment ago.
-        shutil.rmtree(self.layout.data / "alertmanager", ignore_errors=True)
-        databases.make_secrets(self.layout)
-        daemons = all_daemons(context)
-        assembly.write_configuration(context, daemons, self._source)
-        databases.seed_files(self.layout)
-        databases.prepare_cluster(context)
-        marker = identity.marker_environment(self.config.id, self.layout.root)
-        inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
-        self.supervisor.launch(inherited | {"LANG": "C.UTF-8"} | marker)
-
-    def _bring_up(self, progress: Say, timeout_seconds: float | None = None) -> None:
-        context = self.context
-        address = self.redis_address()
-
-        def mark_redis() -> None:
-            answer = redis_command(address, "SET", REDIS_MARKER, self.config.id)
-            if answer != "+OK":
-                raise StackError(f"redis does not take the lab's marker: {answer}. Run `lab logs redis`.")
-
-        steps = [
-            Step(DATABASES, ("postgres",), lambda: databases.prepare_databases(context)),
-            Step(REDIS_IDENTITY, ("redis",), mark_redis),
-        ]
-        bring_up(
-            [daemon for daemon in all_daemons(context) if daemon.autostart],
-            steps, self.supervisor, self.layout, progress=progress,
-            timeout_seconds=timeout_seconds or self.config.up_timeout_seconds,
-        )  # fmt: skip
-        self._note_first_starts()
-
-    def _note_first_starts(self) -> None:
-        started = assembly.read_started(self.layout)
-        if started is None:
-            return
-        now = {name: info.start_unix for name, info in self.supervisor.infos().items() if info.pid}
-        if now.keys() - started.first_start_unix.keys():
-            replace(started, first_start_unix=now | dict(started.first_start_unix)).save(self.layout)
+        ``report`` shows how programs are fetched; without it ``progress`` does.
+        """
+        self._life.up(progress, report)
 
     def down(self, progress: Say = quiet) -> None:
         """Stop everything; no process of this lab is left. Harmless when nothing runs."""
+        self._life.down(progress)
+
+    def repair(self, progress: Say = quiet) -> list[str]:
+        """Set the baseline of processes and overrides, needing no record. Return what was mended."""
         if identity.load(self.layout) is None:
-            progress("this lab was never started")
-            return
-        with self._alone():
-            self._take_down(progress)
+            return []
+        return mending.repair(self, progress)
 
-    def _take_down(self, progress: Say) -> None:
-        if self.is_running():
-            progress("stopping")
-            if not self.supervisor.shut_down(SHUT_DOWN_SECONDS):
-                progress(f"supervisord did not stop everything within {SHUT_DOWN_SECONDS:g} s; ending it")
-        self._end_strays(progress, supervisor_pid=None)
-        self.layout.started_json.unlink(missing_ok=True)
+    def end_strays(self) -> list[str]:
+        """End this lab's processes that no supervisor looks after."""
+        return self._life.end_strays(quiet, self.supervisor.pid())
 
-    def _end_strays(self, progress: Say, supervisor_pid: int | None = -1) -> list[str]:
-        pid = self.supervisor.pid() if supervisor_pid == -1 else supervisor_pid
-        who = self.identity
-        found = orphans.unsupervised(who.lab_id, self.layout.root, who.created_unix, pid)
-        names = orphans.end(found)
-        if names:
-            progress(f"ended what nobody looked after: {', '.join(names)}")
-        return names
+    def wait_all_ready(self, timeout_seconds: float) -> None:
+        """Start what should run and wait until all of it serves."""
+        self._life.bring_all_up(quiet, timeout_seconds)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        # Two `up` at once would each find the other's daemons half started.
-        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        descriptor = os.open(self.layout.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise LabBusyError(
-                            "another `lab up` or `lab down` of this lab is at work. Wait for it."
-                        ) from None
-                    time.sleep(POLL_SECONDS)
-            yield
-        finally:
-            os.close(descriptor)
+    # -- programs -----------------------------------------------------------------------------
 
-    # -- programs ---------------------------------------------------------------------------------
+    def daemons(self) -> tuple[Daemon, ...]:
+        """Return the daemons of the last start; none when there was none."""
+        return self._life.daemons()
 
     def programs(self) -> list[ProgramState]:
         """Return every program of the last start, by name."""
@@ -225,7 +114,9 @@ class EmbeddedStack:
         daemons = self.daemons()
         members = [assembly.by_name(daemons, name) for name in names]
         with ThreadPoolExecutor(max_workers=max(1, len(members))) as pool:
-            list(pool.map(lambda d: self.supervisor.stop(d.name, d.stop_seconds + 10.0), members))
+            list(
+                pool.map(lambda d: self.supervisor.stop(d.name, d.stop_seconds + STOP_SLACK_SECONDS), members)
+            )
 
     def restart(self, *names: str) -> None:
         """Restart programs side by side and wait until they are ready."""
@@ -238,10 +129,13 @@ class EmbeddedStack:
         for name in names:
             self.supervisor.start(name)
 
-    def _wait_ready(self, names: Sequence[str], timeout_seconds: float = READY_TIMEOUT_SECONDS) -> None:
+    def _wait_ready(self, names: Sequence[str]) -> None:
         daemons = self.daemons()
         members = [replace(assembly.by_name(daemons, name), after=()) for name in names]
-        bring_up(members, [], self.supervisor, self.layout, timeout_seconds=timeout_seconds, progress=quiet)
+        bring_up(
+            members, [], self.supervisor, self.layout,
+            timeout_seconds=READY_TIMEOUT_SECONDS, progress=quiet,
+        )  # fmt: skip
 
     def signal(self, name: str, signum: int) -> None:
         """Send a signal to a program, proven to be this lab's."""
@@ -249,7 +143,11 @@ class EmbeddedStack:
         if not processes.send(process, signum):
             raise StackError(f"{name} has just ended. Try again.")
 
-    # -- overrides and addresses ------------------------------------------------------------------
+    def snapshot(self) -> dict[str, Any]:
+        """Return program states, overrides, stray processes and state files, for comparison."""
+        return inspection.snapshot(self.layout, self.identity, self.programs(), self.supervisor.pid())
+
+    # -- overrides ----------------------------------------------------------------------------
 
     def set_override(self, program: str, env: Mapping[str, str]) -> None:
         """Let the next start of a program see other environment variables."""
@@ -263,14 +161,21 @@ class EmbeddedStack:
         """Drop all overrides and return the programs that had one. Nothing is restarted."""
         return launcher.clear_overrides(self.layout)
 
+    def overridden(self) -> tuple[str, ...]:
+        """Return the programs that have an override, written or launched with."""
+        launched = [d.name for d in self.daemons() if launcher.launched(self.layout, d.name)[1]]
+        return tuple(dict.fromkeys([*self.overrides(), *launched]))
+
     def launched_overrides(self, program: str) -> Mapping[str, str]:
         """Return the overrides that the running process was started with."""
         pid, overlaid = launcher.launched(self.layout, program)
         return overlaid if pid is not None and pid == self.supervisor.info(program).pid else {}
 
+    # -- what others need to know -------------------------------------------------------------
+
     def service_settings(self) -> Mapping[str, str]:
         """Return the service's settings (``DCS_*`` of api-1) at the baseline."""
-        return settings(self.context, "api-1")
+        return settings(self._life.context, "api-1")
 
     def admin_dsn(self) -> Mapping[str, Any]:
         """Return libpq keywords of PostgreSQL's superuser over the unix socket."""
@@ -282,11 +187,11 @@ class EmbeddedStack:
 
     def tool(self, name: str) -> Path:
         """Return a program's place on this machine."""
-        return self.context.tool(name)
+        return self._life.context.tool(name)
 
     def missing(self) -> Mapping[str, str]:
         """Return the optional daemons that could not be had, with what that costs."""
-        return self.context.missing
+        return self._life.context.missing
 
     def deployed(self) -> RuleTexts:
         """Return the configuration its daemons load."""
@@ -298,20 +203,7 @@ class EmbeddedStack:
             prometheus=(conf / "prometheus" / "prometheus.yml").read_text("utf-8"),
         )
 
-    def repair(self, progress: Say = quiet) -> list[str]:
-        """Set the baseline of processes and overrides, needing no record. Return what was mended."""
-        if identity.load(self.layout) is None:
-            return []
-        return mending.repair(self, progress)
-
-    def end_strays(self) -> list[str]:
-        """End this lab's processes that no supervisor looks after."""
-        return self._end_strays(quiet)
-
-    def wait_all_ready(self, timeout_seconds: float) -> None:
-        """Start what should run and wait until all of it serves."""
-        self._bring_up(quiet, timeout_seconds)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return program states, overrides, stray processes and state files, for comparison."""
-        return inspection.snapshot(self.layout, self.identity, self.programs(), self.supervisor.pid())
+    def deployed_timing(self) -> tuple[float, float]:
+        """Return the scrape and the evaluation interval that are deployed, in seconds."""
+        timing = parse_prometheus(self.deployed().prometheus)
+        return timing.scrape_seconds, timing.evaluation_seconds

@@ -33,6 +33,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_DATABASE_CONNECT_TIMEOUT_SECONDS": "2",
         "DCS_DATABASE_QUERY_DEADLINE_SECONDS": "3",
         "DCS_DATABASE_POOL_SIZE": "5",
+        "DCS_PROBE_INTERVAL_SECONDS": "1",  # said here too: a drill's deadlines are computed from it
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
         "DCS_API_SOURCES": json.dumps({"evidence": topology.via("evidence-api").url}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),

@@ -1,0 +1,58 @@
+"""Loki, over its HTTP API (https://grafana.com/docs/loki/latest/reference/loki-http-api/)."""
+
+from __future__ import annotations
+
+import time
+
+from chaos.adapters.http import JsonApi
+from chaos.errors import AdapterError
+
+_READY_LOOKBACK_SECONDS = 60.0
+_NANOSECONDS = 1_000_000_000
+
+
+class Loki:
+    """The lab's own reads: direct."""
+
+    def __init__(self, url: str) -> None:
+        self._api = JsonApi("loki", url)
+
+    def truth(self, query: str, start_unix: float) -> bool:
+        """Return whether a log query finds a line since then, or a metric query is true now.
+
+        A metric query is true when its vector is not empty, as in PromQL: comparisons filter.
+        """
+        if query.lstrip().startswith("{"):
+            return bool(self.lines(query, start_unix, 1))
+        data = self._api.get("/loki/api/v1/query", query=query, time=f"{time.time():.9f}")["data"]
+        if data["resultType"] not in {"vector", "scalar"}:
+            raise AdapterError(f"{query!r} is a {data['resultType']}, not an instant vector")
+        return bool(data["result"])
+
+    def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
+        """Return the newest (unix time, line) pairs since then, oldest first."""
+        data = self._api.get(
+            "/loki/api/v1/query_range",
+            query=query,
+            start=str(int(start_unix * _NANOSECONDS)),
+            end=str(int((time.time() + 1) * _NANOSECONDS)),
+            limit=limit,
+            direction="backward",
+        )["data"]
+        if data["resultType"] != "streams":
+            raise AdapterError(f"{query!r} is no log query")
+        pairs = [(int(at) / _NANOSECONDS, line) for item in data["result"] for at, line, *_ in item["values"]]
+        return sorted(pairs)[-limit:]
+
+    def ready(self) -> None:
+        """Raise unless Loki answers and has ingested a line of the service lately."""
+        self._api.request("GET", "/ready")
+        if not self.truth('{service_namespace="dcs"}', time.time() - _READY_LOOKBACK_SECONDS):
+            raise AdapterError(
+                f"no line of the service has reached loki for {_READY_LOOKBACK_SECONDS:g} s: "
+                "see `lab logs api-1` and `lab logs loki`"
+            )
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._api.close()

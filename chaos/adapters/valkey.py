@@ -1,0 +1,48 @@
+"""Redis (Valkey here) as its administrator sees it, directly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from chaos.domain.topology import Address
+from chaos.errors import AdapterError
+
+TIMEOUT_SECONDS = 2.0
+MARKER_KEY = "lab:identity"
+
+
+class RedisAdmin:
+    """Configuration and marker of one server. No retries: a lab wants to know at once."""
+
+    def __init__(self, address: Address) -> None:
+        self._client = redis.Redis(
+            host=address.host,
+            port=address.port,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
+
+    def is_lab(self, lab_id: str) -> bool:
+        """Return whether the server carries the marker of this lab."""
+        try:
+            return bool(self._client.get(MARKER_KEY) == lab_id)
+        except redis.RedisError:
+            return False
+
+    def snapshot(self) -> Mapping[str, str]:
+        """Return its configuration, for comparison."""
+        try:
+            config = self._client.config_get("*")
+        except redis.RedisError as error:
+            raise AdapterError(f"redis does not answer: {error}. See `lab logs redis`") from error
+        return {str(key): str(value) for key, value in sorted(config.items())}
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._client.close()

@@ -1,0 +1,67 @@
+"""The service runs with wrong settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chaos.domain.scenario import ServiceEnvironment
+from chaos.domain.topology import Topology
+from chaos.domain.waiting import POLL_SECONDS
+from chaos.errors import StackError, UsageError
+from chaos.ports import Operators
+
+_ANSWER_SECONDS_MAX = 15.0
+_REFERENCE = re.compile(r"\$(host|port)\(([a-z0-9-]+)\)")
+
+
+def expand(value: str, topology: Topology) -> str:
+    """Replace ``$host(NAME)`` and ``$port(NAME)`` by the stack's own addresses.
+
+    Raises:
+        UsageError: no part of the stack has that name.
+    """
+
+    def address(match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if name not in topology.direct:
+            raise UsageError(
+                f"{match.group(0)}: the stack has no {name!r}; it has {', '.join(topology.direct)}"
+            )
+        found = topology.address(name)
+        return found.host if kind == "host" else str(found.port)
+
+    return _REFERENCE.sub(address, value)
+
+
+@dataclass(frozen=True)
+class ServiceEnvironmentInjector:
+    """Writes the override of each program, then restarts one after the other, as a deployment does."""
+
+    spec: ServiceEnvironment
+    hangs: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Return what will be done."""
+        pairs = ", ".join(f"{name}={value}" for name, value in self.spec.variables.items())
+        return f"restart {', '.join(self.spec.programs)} with {pairs}"
+
+    def inject(self, operators: Operators) -> None:
+        """Deploy the wrong settings."""
+        stack = operators.stack
+        env = {name: expand(value, stack.topology) for name, value in self.spec.variables.items()}
+        for program in self.spec.programs:
+            stack.set_override(program, env)
+        for program in self.spec.programs:
+            stack.bounce(program)
+            _wait_until_answering(program, operators)
+
+
+def _wait_until_answering(program: str, operators: Operators) -> None:
+    """Let one instance come back before the next goes, as a rolling deployment does."""
+    deadline = operators.clock.now() + _ANSWER_SECONDS_MAX
+    while program not in operators.data_path.answering((program,)):
+        if operators.clock.now() > deadline:
+            raise StackError(f"{program} is not back after {_ANSWER_SECONDS_MAX:g} s: `lab logs {program}`")
+        operators.clock.sleep(POLL_SECONDS)

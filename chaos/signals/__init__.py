@@ -1,0 +1,1 @@
+"""Signals: what can be observed of a stack, one file per kind."""

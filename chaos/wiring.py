@@ -1,0 +1,75 @@
+"""The one place that knows which adapter stands behind which port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos.adapters.alertmanager import Alertmanager
+from chaos.adapters.clock import SystemClock
+from chaos.adapters.datapath import ServiceDataPath
+from chaos.adapters.guardian import GuardianProcess, process_ref
+from chaos.adapters.loki import Loki
+from chaos.adapters.pager import Pager
+from chaos.adapters.postgres import PostgresAdmin
+from chaos.adapters.prometheus import Prometheus
+from chaos.adapters.runstore import RunStore
+from chaos.adapters.toxiproxy import ToxiproxyServer
+from chaos.adapters.valkey import RedisAdmin
+from chaos.config import LabConfig
+from chaos.engine.session import Session
+from chaos.ports import Operators
+from chaos.stacks.embedded.stack import EmbeddedStack
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: its stack, its runs, and what may touch them."""
+
+    config: LabConfig
+    stack: EmbeddedStack
+    operators: Operators
+    runs: RunStore
+
+
+def open_lab(config: LabConfig | None = None) -> Lab:
+    """Wire a lab. Nothing is started and nothing is asked yet."""
+    config = config or LabConfig()
+    stack = EmbeddedStack(config)
+    topology = stack.topology
+    operators = Operators(
+        stack=stack,
+        service_proxies=ToxiproxyServer(
+            "toxiproxy-service",
+            topology.address("toxiproxy-service"),
+            topology.service_proxies,
+            lambda: stack.restart("toxiproxy-service"),
+        ),
+        monitoring_proxies=ToxiproxyServer(
+            "toxiproxy-monitoring",
+            topology.address("toxiproxy-monitoring"),
+            topology.monitoring_proxies,
+            lambda: stack.restart("toxiproxy-monitoring"),
+        ),
+        metrics=Prometheus(topology.address("prometheus").url),
+        logs=Loki(topology.address("loki").url),
+        alerts=Alertmanager(topology.address("alertmanager").url),
+        notifications=Pager(topology.address("pager").url),
+        database=PostgresAdmin(stack.admin_dsn),
+        cache=RedisAdmin(stack.redis_address()),
+        data_path=ServiceDataPath(
+            topology, stack.service_settings, lambda: stack.launched_overrides("api-1")
+        ),
+        clock=SystemClock(),
+    )
+    return Lab(config, stack, operators, RunStore(config.state_dir))
+
+
+def open_session(lab: Lab, lock_fd: int, say: Callable[[str], None]) -> Session:
+    """Return what begins and closes runs, for the process that holds the lab's lock."""
+
+    def guard(run_id: str, deadline_unix: float) -> GuardianProcess:
+        return GuardianProcess(run_id, deadline_unix, lock_fd, lab.config.state_dir / "logs" / "guardian.log")
+
+    return Session(lab.operators, lab.runs, guard, process_ref(os.getpid()), say)
