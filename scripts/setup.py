@@ -1,4 +1,4 @@
-"""Makes `.venv` from the hashed requirement files when it is not there or they changed. Standard library only.
+"""Makes `.venv` from the hashed requirement files, or brings it up to date. Standard library only.
 
 Usage: setup.py runtime|development. Prints nothing when there is nothing to do.
 """
@@ -25,6 +25,7 @@ REQUIREMENTS = ROOT / "requirements"
 FILES = {"runtime": ("uv.txt", "runtime.txt"), "development": ("uv.txt", "runtime.txt", "development.txt")}
 
 PROBE_TIMEOUT_SECONDS = 60
+SIGN_OF_LIFE_SECONDS = 15
 VENV_TIMEOUT_SECONDS = 300
 INSTALL_TIMEOUT_SECONDS = 1800
 EXIT_ERROR = 3
@@ -69,17 +70,18 @@ def install(kind: str) -> None:
     started = time.monotonic()
     say(1, f"virtual environment with Python {sys.version.split()[0]}")
     make_venv()
+    for old in [*VENV.glob(".runtime-*"), *VENV.glob(".development-*")]:
+        old.unlink()
     say(2, "uv, which installs the rest (hashes checked)")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "--require-hashes", "-r", str(REQUIREMENTS / "uv.txt")], INSTALL_TIMEOUT_SECONDS)
     say(3, f"packages of requirements/{kind}.txt (hashes checked)")
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
     # Compiled now, or each daemon starts 3 s later the first time.
-    options = ["--require-hashes", "--compile-bytecode", "-r", str(REQUIREMENTS / f"{kind}.txt")]
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    options = [*quiet, "--require-hashes", "--compile-bytecode", "-r", str(REQUIREMENTS / f"{kind}.txt")]
     run([*uv, *options], INSTALL_TIMEOUT_SECONDS, uv_settings())
     write_console_command()
-    for old in VENV.glob(f".{kind}-*"):
-        old.unlink()
     stamp(kind).touch()
     if kind == "development":
         stamp("runtime").touch()  # development includes it
@@ -93,14 +95,16 @@ def say(step: int, what: str) -> None:
 
 def run(argv: Sequence[str], timeout_seconds: float, extra: dict[str, str] | None = None) -> None:
     """Run one step with its output shown; raise with advice when it fails."""
+    started = time.monotonic()
     try:
-        code = subprocess.run(
-            argv, check=False, timeout=timeout_seconds, env={**os.environ, **(extra or {})}
-        ).returncode
-    except subprocess.TimeoutExpired as error:
-        raise SetupError(
-            f"`{shlex.join(argv)}` did not end within {timeout_seconds:g} s. Try again."
-        ) from error
+        process = subprocess.Popen(argv, env={**os.environ, **(extra or {})})
+        while (code := wait(process)) is None:
+            passed_seconds = time.monotonic() - started
+            if passed_seconds > timeout_seconds:
+                process.kill()
+                process.wait()
+                raise SetupError(f"`{shlex.join(argv)}` did not end within {timeout_seconds:g} s. Try again.")
+            print(f"set-up:       … {passed_seconds:.0f} s", file=sys.stderr, flush=True)
     except OSError as error:
         raise SetupError(f"`{argv[0]}` cannot be started: {error}. Remove .venv and try again.") from error
     if code != 0:
@@ -108,6 +112,14 @@ def run(argv: Sequence[str], timeout_seconds: float, extra: dict[str, str] | Non
             f"`{shlex.join(argv)}` failed ({code}). Is a Python package index reachable? Behind a proxy set "
             "HTTPS_PROXY, with a mirror set PIP_INDEX_URL; then run make again."
         )
+
+
+def wait(process: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit code, or None when it is time for a sign of life."""
+    try:
+        return process.wait(SIGN_OF_LIFE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def make_venv() -> None:
