@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     reconcile_interval_seconds: PositiveFloat = 5.0
     probe_interval_seconds: PositiveFloat = 1.0
     worker_threads: PositiveInt = 2
+    drain_timeout_seconds: PositiveFloat = 20.0
+    """How long a stopping worker lets jobs finish before it gives them back."""
     max_attempts: PositiveInt = 5
     source_timeout_seconds: PositiveFloat = 5.0
 

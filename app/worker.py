@@ -25,7 +25,6 @@ from app.telemetry.exposition import serve_metrics
 from app.telemetry.logging import configure_logging
 
 SUPERVISE_INTERVAL_SECONDS = 1.0
-DRAIN_TIMEOUT_SECONDS = 20.0
 # Heartbeat, reconciler and the release at the end each need a connection beside the job threads.
 EXTRA_CONNECTIONS = 2
 
@@ -99,7 +98,7 @@ class Worker:
         return exit_code
 
     def _drain(self) -> None:
-        give_up_at = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+        give_up_at = time.monotonic() + self._settings.drain_timeout_seconds
         for thread in self._job_threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
         self._drained.set()

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from app.sources import BYTES_MAX, RECORDS_MAX, SourceError, SourceRefusedError
+from app.sources.file import FileConfig, FileSource
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "acme").mkdir(parents=True)
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    return root
+
+
+def collect(root: Path, path: str) -> list[dict[str, object]]:
+    return [dict(record) for record in FileSource(root).collect(FileConfig(path=path))]
+
+
+def test_csv_rows_are_records(root: Path) -> None:
+    (root / "acme" / "assets.csv").write_text('\ufeffid,name\n1,gateway\n2,"router, old"\n', encoding="utf-8")
+    assert collect(root, "acme/assets.csv") == [
+        {"id": "1", "name": "gateway"},
+        {"id": "2", "name": "router, old"},
+    ]
+
+
+def test_json_lines_are_records(root: Path) -> None:
+    (root / "x.jsonl").write_text('{"id": 1}\n\n{"id": 2, "tags": ["a"]}\n')
+    assert collect(root, "x.jsonl") == [{"id": 1}, {"id": 2, "tags": ["a"]}]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret.csv",
+        "acme/../../secret.csv",
+        "/etc/passwd.csv",
+        "acme//x.csv",
+        "./x.csv",
+        "acme/..",
+        "x.csv\0.csv",
+        "..\\secret.csv",
+        "acme/x.txt",
+        "acme",
+    ],
+)
+def test_a_path_that_is_not_plain_is_refused(root: Path, path: str) -> None:
+    with pytest.raises(SourceRefusedError) as refused:
+        FileSource(root).check(FileConfig(path=path))
+    assert refused.value.field == "path"
+    assert refused.value.event == "source_path_refused"
+
+
+def test_links_are_refused_wherever_they_are(root: Path, tmp_path: Path) -> None:
+    (root / "real").mkdir()
+    (root / "real" / "x.csv").write_text("a\n1\n")
+    (root / "out.csv").symlink_to(tmp_path / "secret.csv")
+    (root / "up").symlink_to(tmp_path)
+    (root / "inside").symlink_to(root / "real")
+    (root / "inside.csv").symlink_to(root / "real" / "x.csv")
+    for path in ("out.csv", "up/secret.csv", "inside/x.csv", "inside.csv"):
+        with pytest.raises(SourceRefusedError):
+            FileSource(root).check(FileConfig(path=path))
+        with pytest.raises(SourceRefusedError):
+            collect(root, path)
+    assert collect(root, "real/x.csv") == [{"a": "1"}]
+
+
+def test_a_link_put_there_after_the_check_is_not_followed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "out.csv").symlink_to(tmp_path / "secret.csv")
+    # As if the name had still been a plain file when its real path was worked out.
+    monkeypatch.setattr(Path, "resolve", lambda self: self)
+    with pytest.raises(SourceRefusedError, match="link"):
+        collect(root, "out.csv")
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(root: Path) -> None:
+    os.mkfifo(root / "pipe.csv")
+    started = time.monotonic()
+    with pytest.raises(SourceRefusedError, match="regular"):
+        collect(root, "pipe.csv")
+    assert time.monotonic() - started < 1
+
+
+def test_a_directory_is_refused(root: Path) -> None:
+    (root / "folder.csv").mkdir()
+    with pytest.raises(SourceRefusedError, match="regular"):
+        collect(root, "folder.csv")
+
+
+def test_a_file_as_a_directory_is_refused(root: Path) -> None:
+    (root / "x.csv").write_text("a\n")
+    with pytest.raises(SourceRefusedError):
+        collect(root, "x.csv/y.csv")
+
+
+def test_a_missing_file_is_accepted_and_then_fails_for_good(root: Path) -> None:
+    FileSource(root).check(FileConfig(path="later.csv"))
+    with pytest.raises(SourceError) as missing:
+        collect(root, "later.csv")
+    assert (missing.value.reason, missing.value.retryable) == ("not_found", False)
+
+
+def test_without_a_root_everything_is_refused() -> None:
+    with pytest.raises(SourceRefusedError, match="no file root"):
+        FileSource(None).check(FileConfig(path="x.csv"))
+
+
+def test_a_root_that_is_away_may_come_back(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as away:
+        collect(tmp_path / "unmounted", "x.csv")
+    assert away.value.retryable
+
+
+CONTENTS = [
+    ("short.csv", b"a,b\n1\n", "malformed"),
+    ("long.csv", b"a,b\n1,2,3\n", "malformed"),
+    ("quote.csv", b'a,b\n"1,2\n', "malformed"),
+    ("latin.csv", b"a\n\xff\n", "not_utf8"),
+    ("broken.jsonl", b'{"a": 1}\n{"a": \n', "malformed"),
+    ("array.jsonl", b"[1]\n", "malformed"),
+    ("huge.csv", b"a\n" + b"x" * BYTES_MAX, "too_much"),
+    ("many.jsonl", b"{}\n" * (RECORDS_MAX + 1), "too_much"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"), CONTENTS, ids=[f"{name} {reason}" for name, _, reason in CONTENTS]
+)
+def test_what_cannot_be_read_fails_for_good(root: Path, name: str, content: bytes, reason: str) -> None:
+    (root / name).write_bytes(content)
+    with pytest.raises(SourceError) as failed:
+        collect(root, name)
+    assert (failed.value.reason, failed.value.retryable) == (reason, False)
+
+
+def test_no_descriptor_is_left_open(root: Path) -> None:
+    (root / "x.csv").write_text("a\n1\n")
+    (root / "folder.csv").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in ("x.csv", "folder.csv", "acme/none.csv", "../x.csv"):
+        try:
+            collect(root, path)
+        except (SourceError, SourceRefusedError):
+            continue
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

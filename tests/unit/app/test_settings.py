@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("DCS_")]:
+        monkeypatch.delenv(name)
+
+
+def test_sources_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCS_API_SOURCES", '{"evidence": "http://127.0.0.1:18052"}')
+    monkeypatch.setenv(
+        "DCS_CLIENT_DATABASES",
+        '{"acme": {"host": "127.0.0.1", "port": 18053, "name": "acme", "user": "reader"}}',
+    )
+    settings = Settings()
+    assert str(settings.api_sources["evidence"]) == "http://127.0.0.1:18052/"
+    assert settings.client_databases["acme"].target.port == 18053
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "expected"),
+    [
+        ("127.0.0.1", None, "disable"),
+        ("::1", None, "disable"),
+        ("localhost", None, "disable"),
+        ("/run/postgresql", None, "disable"),
+        ("10.0.0.7", None, "require"),
+        ("db.example.com", None, "require"),
+        ("10.0.0.7", "disable", "disable"),
+        ("127.0.0.1", "verify-full", "verify-full"),
+    ],
+)
+def test_what_leaves_this_machine_is_encrypted(
+    monkeypatch: pytest.MonkeyPatch, host: str, asked: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("DCS_DATABASE_HOST", host)
+    if asked:
+        monkeypatch.setenv("DCS_DATABASE_SSLMODE", asked)
+    assert Settings().database.sslmode == expected
+
+
+def test_a_password_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("one\n")
+    monkeypatch.setenv("DCS_DATABASE_PASSWORD_FILE", str(secret))
+    target = Settings().database
+    assert target.password() == "one"
+    secret.write_text("two\n")
+    assert target.password() == "two"
+
+
+def test_the_redis_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCS_REDIS_URL", "redis://:canary@127.0.0.1:6379/0")
+    assert "canary" not in repr(Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DCS_PORT", "0"),
+        ("DCS_DATABASE_PORT", "65536"),
+        ("DCS_DATABASE_POOL_SIZE", "0"),
+        ("DCS_DATABASE_SSLMODE", "maybe"),
+        ("DCS_API_SOURCES", '{"evidence": "ftp://example.com"}'),
+        ("DCS_API_SOURCES", '{"../evidence": "http://example.com"}'),
+        ("DCS_CLIENT_DATABASES", '{"acme": {"host": "h", "name": "n", "user": "u", "options": "-c x=y"}}'),
+        ("DCS_LEASE_SECONDS", "0.5"),
+    ],
+)
+def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings()
