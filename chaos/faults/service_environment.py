@@ -12,7 +12,7 @@ from chaos.domain.waiting import POLL_SECONDS
 from chaos.errors import StackError, UsageError
 from chaos.ports import Operators
 
-_ANSWER_SECONDS_MAX = 15.0
+_ANSWER_SECONDS_MAX = 30.0
 _REFERENCE = re.compile(r"\$(host|port)\(([a-z0-9-]+)\)")
 
 

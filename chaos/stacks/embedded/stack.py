@@ -73,6 +73,11 @@ class EmbeddedStack:
         """Stop everything; no process of this lab is left. Harmless when nothing runs."""
         self._life.down(progress)
 
+    def versions(self) -> Mapping[str, str]:
+        """Return the version of each program the stack was started with, by what it is called."""
+        started = assembly.read_started(self.layout)
+        return dict(sorted(started.versions.items())) if started else {}
+
     def repair(self, progress: Say = quiet) -> list[str]:
         """Set the baseline of processes and overrides, needing no record. Return what was mended."""
         if identity.load(self.layout) is None:
