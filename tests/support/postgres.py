@@ -123,6 +123,13 @@ class PostgresServer:
             return False
         return True
 
+    def send_signal(self, number: int) -> subprocess.Popen[bytes]:
+        """Send a signal to the postmaster and return its process; it is no longer this object's to stop."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.send_signal(number)
+        return process
+
     def stop(self, number: int = signal.SIGQUIT) -> None:
         """Stop; by default at once, without a checkpoint."""
         if self._process is None:

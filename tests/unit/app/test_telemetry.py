@@ -96,7 +96,7 @@ with structlog.contextvars.bound_contextvars(request_id="r-1"):
         log.exception("thing_crashed")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["thing_done", "library_message", "thing_crashed"]
@@ -110,7 +110,7 @@ with structlog.contextvars.bound_contextvars(request_id="r-1"):
 def test_the_api_starts_without_what_only_workers_need() -> None:
     program = "import sys, app.main; print([m for m in ('httpx', 'requests', 'alembic') if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
 
@@ -120,6 +120,6 @@ def test_a_worker_starts_without_a_web_framework() -> None:
         "import sys, app.worker; print([m for m in ('fastapi', 'uvicorn', 'alembic') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
