@@ -152,7 +152,7 @@ def _disk(config: LabConfig) -> Iterator[Check]:
 def _state_directory(config: LabConfig) -> Iterator[Check]:
     state = config.state_dir
     parent = _existing(state)
-    if not os.access(parent, os.W_OK | os.X_OK):
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         yield Check("state directory", "fail", f"{parent} cannot be written", "Set LAB_STATE_ROOT.")
         return
     layout = Layout(state)
@@ -184,7 +184,9 @@ def _ports(config: LabConfig) -> Iterator[Check]:
     ports = identity.ports_of(embedded_topology(config.id, base))
     block = f"{base} to {base + PORTS_PER_BLOCK - 1}"
     names = {port: name for name, port in ports.items()}
-    others = [port for port in identity.taken(names) if not _is_ours(port, config)]
+    taken = identity.taken(names)
+    listeners = _listeners() if taken else {}
+    others = [port for port in taken if not _carries_our_marker(listeners.get(port), config)]
     if not others:
         yield Check("ports", "ok", f"block {block}, nobody else is on it")
         return
@@ -196,18 +198,25 @@ def _ports(config: LabConfig) -> Iterator[Check]:
         yield Check("ports", "fail", detail, "End its owner, or set LAB_PORT_BASE to another block.")
 
 
-def _is_ours(port: int, config: LabConfig) -> bool:
+def _listeners() -> dict[int, int]:
+    """Return pid by port, as far as this user may see it. One look at every process is slow enough."""
     try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.pid and connection.status == psutil.CONN_LISTEN and _port(connection.laddr) == port:
-                return psutil.Process(connection.pid).environ().get(identity.MARKER) == config.id
+        found = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        return {}
+    # psutil gives an empty tuple where there is no address.
+    return {
+        getattr(connection.laddr, "port", 0): connection.pid
+        for connection in found
+        if connection.pid and connection.status == psutil.CONN_LISTEN
+    }
+
+
+def _carries_our_marker(pid: int | None, config: LabConfig) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).environ().get(identity.MARKER) == config.id
     except psutil.Error:
         return False
-    return False
-
-
-def _port(address: object) -> int | None:
-    return getattr(address, "port", None)  # psutil gives an empty tuple for none
 
 
 def _tools(config: LabConfig) -> Iterator[Check]:

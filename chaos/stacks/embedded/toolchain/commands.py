@@ -36,9 +36,10 @@ class Finished:
 
 def _collect(process: subprocess.Popen[str], tail: deque[str]) -> None:
     assert process.stdout is not None  # noqa: S101 -- opened with PIPE below
-    for line in process.stdout:
-        if line.strip():
-            tail.append(line.strip())
+    with process.stdout as lines:
+        for line in lines:
+            if line.strip():
+                tail.append(line.strip())
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
@@ -98,5 +99,5 @@ def run(
     finally:
         if process.poll() is None:
             _end_group(process)
-    reader.join(_END_SECONDS)
+        reader.join(_END_SECONDS)
     return Finished(process.returncode, tuple(tail))
