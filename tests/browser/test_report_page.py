@@ -8,7 +8,6 @@ from typing import Any, Self
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from chaos.domain.run import DrillResult
 from chaos.engine.report import write_reports
 from tests.support import report_samples as samples
 
@@ -42,10 +41,17 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Addresses of the pages, each drawn once."""
+    folder = tmp_path_factory.mktemp("pages")
+    return {name: write_reports(result, folder / name)["html"].as_uri() for name, result in SAMPLES.items()}
+
+
 class Visit:
     """A page together with what it complained about and what it asked for."""
 
-    def __init__(self, browser: Browser, result: DrillResult, folder: Path, **options: Any) -> None:
+    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
         self.page: Page = browser.new_page(**options)
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -53,8 +59,8 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.address = write_reports(result, folder)["html"].as_uri()
-        self.page.goto(self.address, wait_until="load")
+        self.address = address
+        self.page.goto(address, wait_until="load")
 
     def __enter__(self) -> Self:
         return self
@@ -63,34 +69,31 @@ class Visit:
         self.page.close()
 
 
-def open_details(page: Page) -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-
-
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_the_page_fits_is_quiet_and_loads_nothing(
-    browser: Browser, tmp_path: Path, width: int, scheme: str, name: str
+    browser: Browser, pages: dict[str, str], tmp_path: Path, *, width: int, scheme: str, name: str
 ) -> None:
     viewport = {"width": width, "height": HEIGHT_PIXELS}
-    with Visit(browser, SAMPLES[name], tmp_path, viewport=viewport, color_scheme=scheme) as visit:
-        for opened in (False, True):
-            if opened:
-                open_details(visit.page)
-            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    with Visit(browser, pages[name], viewport=viewport, color_scheme=scheme) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         shot = tmp_path / f"{name}-{width}-{scheme}.png"
         visit.page.screenshot(path=shot, full_page=True)
         assert shot.stat().st_size > 10_000
+        visit.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         assert visit.complaints == []
         # The address itself; the empty icon is kept in the page.
         assert [url for url in visit.requests if url not in {visit.address, "data:,"}] == []
 
 
 @pytest.mark.parametrize("width", [375, 1280])
-def test_every_variant_is_there_with_its_drawings(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_every_variant_is_there_with_its_drawings(
+    browser: Browser, pages: dict[str, str], width: int
+) -> None:
     viewport = {"width": width, "height": HEIGHT_PIXELS}
-    with Visit(browser, samples.passing(), tmp_path, viewport=viewport) as visit:
+    with Visit(browser, pages["passing"], viewport=viewport) as visit:
         for name in samples.IDS:
             section = visit.page.locator(f"section[data-variant={name}]")
             assert section.is_visible()
@@ -107,15 +110,13 @@ def test_every_variant_is_there_with_its_drawings(browser: Browser, tmp_path: Pa
 
 @pytest.mark.parametrize("width", [375, 1280])
 def test_no_text_of_a_timeline_leaves_the_page_or_covers_another(
-    browser: Browser, tmp_path: Path, width: int
+    browser: Browser, pages: dict[str, str], width: int
 ) -> None:
     script = """() => [...document.querySelectorAll('.drawing')].map(drawing =>
         [...drawing.querySelectorAll('text')].filter(each => getComputedStyle(each).display !== 'none')
             .map(each => [each.textContent, each.getBoundingClientRect()])
             .map(([word, box]) => [word, box.left, box.top, box.right, box.bottom]))"""
-    with Visit(
-        browser, samples.passing(), tmp_path, viewport={"width": width, "height": HEIGHT_PIXELS}
-    ) as visit:
+    with Visit(browser, pages["passing"], viewport={"width": width, "height": HEIGHT_PIXELS}) as visit:
         drawings = visit.page.evaluate(script)
     assert len(drawings) == 3 * len(samples.IDS)
     for texts in drawings:
@@ -128,10 +129,10 @@ def test_no_text_of_a_timeline_leaves_the_page_or_covers_another(
                 assert apart, f"{word!r} covers {other!r}"
 
 
-def test_the_scheme_changes_the_ground_and_the_ink(browser: Browser, tmp_path: Path) -> None:
+def test_the_scheme_changes_the_ground_and_the_ink(browser: Browser, pages: dict[str, str]) -> None:
     found = []
     for scheme in ("light", "dark"):
-        with Visit(browser, samples.passing(), tmp_path, color_scheme=scheme) as visit:
+        with Visit(browser, pages["passing"], color_scheme=scheme) as visit:
             found.append(
                 visit.page.evaluate(
                     "(style => [style.backgroundColor, style.color])(getComputedStyle(document.body))"
@@ -142,8 +143,10 @@ def test_the_scheme_changes_the_ground_and_the_ink(browser: Browser, tmp_path: P
     assert light[1] != dark[1]
 
 
-def test_a_variant_is_reached_by_keyboard_and_its_details_open(browser: Browser, tmp_path: Path) -> None:
-    with Visit(browser, samples.passing(), tmp_path) as visit:
+def test_a_variant_is_reached_by_keyboard_and_its_details_open(
+    browser: Browser, pages: dict[str, str]
+) -> None:
+    with Visit(browser, pages["passing"]) as visit:
         visit.page.get_by_role("link", name="packets-swallowed").press("Enter")
         assert visit.page.evaluate("location.hash") == "#v7"
         log = visit.page.locator("#v7 details.log")
@@ -152,15 +155,17 @@ def test_a_variant_is_reached_by_keyboard_and_its_details_open(browser: Browser,
         assert log.locator("table").is_visible()
 
 
-def test_a_screen_reader_gets_the_drawings_in_words(browser: Browser, tmp_path: Path) -> None:
-    with Visit(browser, samples.passing(), tmp_path) as visit:
+def test_a_screen_reader_gets_the_drawings_in_words(browser: Browser, pages: dict[str, str]) -> None:
+    with Visit(browser, pages["passing"]) as visit:
         image = visit.page.get_by_role("img", name="Timeline of proxy-down")
         assert image.count() == 1
         assert "PostgresUnreachable fired at +" in (image.locator("desc").text_content() or "")
 
 
-def test_print_shows_what_is_folded_and_is_light(browser: Browser, tmp_path: Path) -> None:
-    with Visit(browser, samples.passing(), tmp_path, color_scheme="dark") as visit:
+def test_print_shows_what_is_folded_and_is_light(
+    browser: Browser, pages: dict[str, str], tmp_path: Path
+) -> None:
+    with Visit(browser, pages["passing"], color_scheme="dark") as visit:
         visit.page.emulate_media(media="print", color_scheme="dark")
         card = visit.page.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
         assert card == "rgb(255, 255, 255)"
