@@ -14,12 +14,12 @@ def main() -> None:
     parser = serving.arguments("chaos.pager", __doc__)
     parser.add_argument("--store", type=Path, required=True, help="JSONL file that keeps the notifications")
     options = parser.parse_args()
-    with serving.reporting_errors(PROGRAM):
-        with (
-            serving.listen(options.host, options.port) as listener,
-            NotificationStore(options.store) as store,
-        ):
-            serving.serve(build(store, serving.new_registry()), listener)
+    with (
+        serving.reporting_errors(PROGRAM),
+        serving.listen(options.host, options.port) as listener,
+        NotificationStore(options.store) as store,
+    ):
+        serving.serve(build(store, serving.new_registry()), listener)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Tally:
     """What all threads hold and were refused."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
+    turn: threading.Lock = field(default_factory=threading.Lock)
     held: int = 0
     refused: int = 0
     failed: int = 0
@@ -81,6 +82,7 @@ class Hoarder:
         self._tally = tally
         self._stop = stop
         self._held: dict[int, psycopg2.extensions.connection] = {}
+        self._refused = False
         self._poller = select.poll()
 
     def run(self) -> None:
@@ -101,11 +103,12 @@ class Hoarder:
     def _grab(self) -> float:
         """Try one connection; return the seconds to wait before the next try."""
         try:
-            connection = self._target.connect()
+            connection = self._connect()
         except psycopg2.OperationalError as error:
             text = str(error).strip()
             if any(part in text for part in _FULL):
                 self._count(refused=1)
+                self._refused = True
                 return self._pause_seconds
             self._count(failed=1, error=text)
             return self._pause_seconds if any(part in text for part in _CHANGING) else OUTAGE_INTERVAL_SECONDS
@@ -115,7 +118,16 @@ class Hoarder:
         self._held[connection.fileno()] = connection
         self._poller.register(connection.fileno(), _LOST_EVENTS)
         self._count(held=1)
+        self._refused = False
         return 0.0
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        if not self._refused:
+            return self._target.connect()
+        # Even a refused attempt takes a slot for a moment, a reserved one when the rest are gone: one
+        # attempt at a time leaves the others to the server's administrator.
+        with self._tally.turn:
+            return self._target.connect()
 
     def _drop_lost(self, timeout_ms: int) -> None:
         for descriptor, _event in self._poller.poll(timeout_ms):

@@ -52,7 +52,6 @@ class Program:
     def __init__(self, module: str, arguments: list[str], log: Path) -> None:
         self.log_path = log
         self._output = log.open("ab")
-        self.started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
@@ -70,7 +69,7 @@ class Program:
         if self.process.poll() is not None:
             message = f"ended with {self.process.returncode}: {self.log_path.read_text()}"
             raise AssertionError(message)
-        return next((int(line["port"]) for line in self.events("program_started")), None)
+        return next((int(str(line["port"])) for line in self.events("program_started")), None)
 
     def _healthy(self) -> bool:
         try:

@@ -92,6 +92,11 @@ class Loki:
                 [tool("loki"), f"-config.file={self._config}"], stdout=log, stderr=subprocess.STDOUT
             )
         eventually(lambda: answers(f"{self.origin}/ready"), READY_DEADLINE_SECONDS, "Loki is ready")
+        # Loki says it is ready some seconds before its querier has found its front end.
+        eventually(self._has_queried, READY_DEADLINE_SECONDS, "Loki answers a query")
+
+    def _has_queried(self) -> bool:
+        return answers(f"{self.origin}/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -99,7 +104,7 @@ class Loki:
 
     def streams(self, query: str) -> list[dict[str, Any]]:
         """Return the streams of a LogQL query over the last hour."""
-        window = {"start": time.time_ns() - 3_600_000_000_000, "limit": 5000, "direction": "forward"}
+        window = {"start": str(time.time_ns() - 3_600_000_000_000), "limit": "5000", "direction": "forward"}
         answer = HTTP.get(f"{self.origin}/loki/api/v1/query_range", params={"query": query, **window})
         assert answer.status_code == 200, answer.text
         streams: list[dict[str, Any]] = answer.json()["data"]["result"]
@@ -146,6 +151,7 @@ class Postgres:
 
     CONNECTIONS_MAX = 20
     RESERVED = 3
+    FREE = CONNECTIONS_MAX - RESERVED - 1  # one is this class's own
     PASSWORD = "test only"
 
     def __init__(self) -> None:
@@ -162,17 +168,18 @@ class Postgres:
         if self._user is not None:
             shutil.chown(self._home, self._user)
         self._process: subprocess.Popen[bytes] | None = None
+        self._administrator: Any = None
         self._command(
-            ["initdb", "-D", f"{self._home}/data", "-U", "postgres", "--no-sync", "--auth=scram-sha-256"]
-            + [f"--pwfile={self.password_file}", "--locale=C"]
-        )
+            "initdb", "-D", f"{self._home}/data", "-U", "postgres", "--no-sync", "--auth=scram-sha-256",
+            f"--pwfile={self.password_file}", "--locale=C",
+        )  # fmt: skip
 
     def _as_user(self) -> dict[str, Any]:
         return {} if self._user is None else {"user": self._user, "group": self._user, "extra_groups": []}
 
-    def _command(self, command: list[str]) -> None:
+    def _command(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._bin / command[0]), *command[1:]],
+            [str(self._bin / program), *arguments],
             capture_output=True, timeout=60, check=False, cwd="/", **self._as_user(),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
@@ -193,14 +200,14 @@ class Postgres:
                 [str(self._bin / "postgres"), "-D", f"{self._home}/data", *settings],
                 stdout=log, stderr=subprocess.STDOUT, cwd="/", **self._as_user(),
             )  # fmt: skip
-        eventually(self._ready, READY_DEADLINE_SECONDS, "PostgreSQL answers")
+        # Opened before anything can fill the server; it takes one of the slots.
+        self._administrator = eventually(self._first, READY_DEADLINE_SECONDS, "PostgreSQL answers")
 
-    def _ready(self) -> bool:
+    def _first(self) -> Any:
         try:
-            self.connect().close()
+            return self.connect()
         except psycopg2.OperationalError:
-            return False
-        return True
+            return None
 
     def connect(self, user: str = "postgres") -> Any:
         connection = psycopg2.connect(
@@ -211,16 +218,14 @@ class Postgres:
         return connection
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        connection = self.connect()
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return list(cursor.fetchall()) if cursor.description else []
-        finally:
-            connection.close()
+        with self._administrator.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
 
     def stop(self) -> None:
         """Stop at once, as a restart in the lab does."""
+        if self._administrator is not None:
+            self._administrator.close()
         if self._process is not None:
             end(self._process, signal.SIGINT)  # "fast": sessions are ended
 

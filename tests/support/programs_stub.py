@@ -39,7 +39,7 @@ class Stub:
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
     release: threading.Event = field(default_factory=threading.Event)
-    jobs: int = 0
+    owners: dict[str, str] = field(default_factory=dict)
 
     def reply(self, seen: Seen) -> tuple[int, object]:
         if self.mode == "unavailable":
@@ -49,8 +49,9 @@ class Stub:
             return 503, {}
         if seen.method == "POST" and seen.path == "/api/v1/jobs/trigger":
             with self.lock:
-                self.jobs += 1
-                return 202, {"job_id": f"job-{self.jobs}", "status": "queued"}
+                job_id = f"job-{len(self.owners) + 1}"
+                self.owners[job_id] = seen.client
+                return 202, {"job_id": job_id, "status": "queued"}
         found = _JOB.fullmatch(seen.path)
         if found is None or self.mode == "forgetful":
             return 404, {"title": "unknown job"}
@@ -66,7 +67,10 @@ def stub_service() -> Iterator[Stub]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            length = int(self.headers.get("Content-Length", "0"))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # the client hung up
             client = self.headers.get("X-Client-ID", "")
             seen = Seen(time.monotonic(), self.command, self.path, client, body)
             with stub.lock:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.programs import running
-from tests.support.programs_daemons import rss_megabytes
+from tests.support.programs_daemons import cpu_seconds, rss_megabytes
 
 RSS_MAX_MEGABYTES = 50  # 45 is the aim; a page of slack for another libc or Python
-START_MAX_SECONDS = 3.0  # 0.7 on an idle machine; the suite shares its cores
+START_CPU_MAX_SECONDS = 0.9  # 0.4 to 0.6; CPU, because the machine that runs this may be busy
 
 
 @pytest.mark.parametrize(
@@ -26,9 +25,8 @@ def test_it_starts_fast_stays_small_and_listens_on_loopback_only(
 ) -> None:
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     with running(module, *filled, log=tmp_path / "log") as program:
-        started_in = time.monotonic() - program.started
+        assert cpu_seconds(program.process.pid) < START_CPU_MAX_SECONDS
         assert rss_megabytes(program.process.pid) < RSS_MAX_MEGABYTES
-        assert started_in < START_MAX_SECONDS
         assert program.events("program_started")[0]["host"] == "127.0.0.1"
         assert program.stop() == 0
         assert program.events("program_stopped")

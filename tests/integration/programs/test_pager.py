@@ -27,6 +27,14 @@ def pager(tmp_path: Path, store: Path) -> Iterator[Program]:
         yield program
 
 
+@pytest.fixture(scope="module")
+def idle_pager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Return a pager shared by tests that must leave it as empty as they found it."""
+    directory = tmp_path_factory.mktemp("pager")
+    with running("chaos.pager", "--store", str(directory / "store"), log=directory / "log") as program:
+        yield program
+
+
 def notify(
     program: Program, name: str = "A", receiver: str = "pager", status: str = "firing"
 ) -> dict[str, Any]:
@@ -113,8 +121,8 @@ def test_filters_select_and_the_oldest_comes_first(pager: Program) -> None:
     assert HTTP.get(f"{pager.url}/v1/notifications?limit=3").json()["more"] is False
 
 
-def test_a_bad_query_names_every_bad_parameter(pager: Program) -> None:
-    answer = HTTP.get(f"{pager.url}/v1/notifications?receiver=boss&since_unix=nan&limit=0&color=red")
+def test_a_bad_query_names_every_bad_parameter(idle_pager: Program) -> None:
+    answer = HTTP.get(f"{idle_pager.url}/v1/notifications?receiver=boss&since_unix=nan&limit=0&color=red")
 
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -151,31 +159,32 @@ def with_alert(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_bad_body_is_refused_with_the_reason_and_not_stored(
-    pager: Program, body: Any, status: int, field: str | None
+    idle_pager: Program, body: Any, status: int, field: str | None
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
+    before = idle_pager.metric("lab_pager_refused_total", reason="body")
 
-    answer = HTTP.post(f"{pager.url}/v1/notify/pager", content=content)
+    answer = HTTP.post(f"{idle_pager.url}/v1/notify/pager", content=content)
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     if field is not None:
         assert [error["field"] for error in answer.json()["errors"]] == [field]
-    assert stored(pager) == []
-    assert pager.metric("lab_pager_refused_total", reason="body") == 1
+    assert stored(idle_pager) == []
+    assert idle_pager.metric("lab_pager_refused_total", reason="body") == before + 1
 
 
-def test_an_unknown_receiver_a_wrong_method_and_a_huge_body_are_problems(pager: Program) -> None:
-    unknown = HTTP.post(f"{pager.url}/v1/notify/boss", json=webhook())
-    wrong = HTTP.get(f"{pager.url}/v1/notify/pager")
-    huge = HTTP.post(f"{pager.url}/v1/notify/pager", content=b"[" + b" " * 1024 * 1024)
-    missing = HTTP.get(f"{pager.url}/nothing")
+def test_an_unknown_receiver_a_wrong_method_and_a_huge_body_are_problems(idle_pager: Program) -> None:
+    unknown = HTTP.post(f"{idle_pager.url}/v1/notify/boss", json=webhook())
+    wrong = HTTP.get(f"{idle_pager.url}/v1/notify/pager")
+    huge = HTTP.post(f"{idle_pager.url}/v1/notify/pager", content=b"[" + b" " * 1024 * 1024)
+    missing = HTTP.get(f"{idle_pager.url}/nothing")
 
     assert [answer.status_code for answer in (unknown, wrong, huge, missing)] == [404, 405, 413, 404]
     assert "pager, tickets, deadman" in unknown.json()["detail"]
     types = {answer.headers["content-type"] for answer in (unknown, wrong, huge, missing)}
     assert types == {"application/problem+json"}
-    assert stored(pager) == []
+    assert stored(idle_pager) == []
 
 
 def test_many_at_once_are_all_stored_once(pager: Program, store: Path) -> None:

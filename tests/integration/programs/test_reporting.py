@@ -10,7 +10,7 @@ import pytest
 from tests.support.programs import Program, eventually, let_pass
 from tests.support.programs_daemons import Postgres, cpu_seconds
 
-SLOTS = Postgres.CONNECTIONS_MAX - Postgres.RESERVED
+SLOTS = Postgres.FREE
 HELD = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reporting' AND state = 'idle'"
 
 
@@ -50,6 +50,14 @@ def test_it_takes_every_slot_until_others_are_told_too_many_clients(server: Post
     server.connect("client").close()
 
 
+def test_what_the_server_reserves_is_left_to_its_administrator(server: Postgres, tmp_path: Path) -> None:
+    with reporting(server, tmp_path / "log") as program:
+        eventually(lambda: held(server) == SLOTS, 5, "every slot is taken")
+        eventually(lambda: any(int(str(e["refused"])) for e in program.events("connections_held")), 5, "full")
+        for _ in range(20):
+            server.connect("postgres").close()
+
+
 def test_a_slot_that_comes_free_is_taken_and_a_lost_one_is_opened_again(
     server: Postgres, tmp_path: Path
 ) -> None:
@@ -58,7 +66,7 @@ def test_a_slot_that_comes_free_is_taken_and_a_lost_one_is_opened_again(
         eventually(lambda: held(server) == SLOTS - 5, 5, "what is left is taken")
         for connection in mine:
             connection.close()
-        eventually(lambda: held(server) == SLOTS, 1, "the freed slots are taken")
+        eventually(lambda: held(server) == SLOTS, 2, "the freed slots are taken")
         server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reporting'"
         )
