@@ -64,7 +64,7 @@ def unsupervised(
     return [process for process in everyone if process.pid not in family]
 
 
-def end(found: Iterable[psutil.Process], grace_seconds: float = 5.0) -> list[str]:
+def end(found: Iterable[psutil.Process], grace_seconds: float = 10.0) -> list[str]:
     """End processes and return what they were, for the person who reads it."""
     members = list(found)
     names = [f"{_name(process)} (pid {process.pid})" for process in members]

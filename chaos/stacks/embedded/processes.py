@@ -29,7 +29,7 @@ def send(process: psutil.Process, signum: int) -> bool:
         return False
     try:
         # The descriptor is bound now; if the create time still fits, it is bound to the right process.
-        if not process.is_running():
+        if not is_live(process):
             return False
         signal.pidfd_send_signal(descriptor, signum)
     except ProcessLookupError:
@@ -39,12 +39,18 @@ def send(process: psutil.Process, signum: int) -> bool:
     return True
 
 
-def end(processes: Iterable[psutil.Process], grace_seconds: float, kill_seconds: float = 5.0) -> list[int]:
-    """Ask processes to go, then make them; return the pids ended. Stopped ones are woken first."""
+def end(processes: Iterable[psutil.Process], grace_seconds: float, kill_seconds: float = 5.0) -> None:
+    """Ask processes to go, then make them. Stopped ones are woken.
+
+    Only the heads of families are asked: a postmaster or an nginx master ends its own in the right order.
+    """
     alive = list(processes)
-    pids = [process.pid for process in alive]
+    members = {process.pid for process in alive}
     for process in alive:
-        send(process, signal.SIGTERM)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.ppid() not in members:
+                # SIGTERM would let PostgreSQL wait for its clients for ever.
+                send(process, signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
         send(process, signal.SIGCONT)
     alive = wait_gone(alive, grace_seconds)
     for process in alive:
@@ -55,7 +61,6 @@ def end(processes: Iterable[psutil.Process], grace_seconds: float, kill_seconds:
             f"pids {[process.pid for process in left]} did not end within {kill_seconds} s of SIGKILL. "
             "They wait for the kernel: look at `dmesg`."
         )
-    return pids
 
 
 def wait_gone(processes: Iterable[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
