@@ -70,6 +70,12 @@ def test_fail_is_a_failure_and_error_is_an_error() -> None:
     assert "Loki does not answer" in error.get("message", "")
 
 
+def test_a_check_that_could_not_be_judged_is_an_error_and_no_failure() -> None:
+    suite = next(iter(parsed(samples.hostile())))
+    kinds = [[child.tag for child in case] for case in suite.findall("testcase")]
+    assert kinds == [["failure"], ["error"], ["error"]]
+
+
 def test_seed_floor_and_ceiling_are_properties() -> None:
     result = samples.passing()
     suite = next(iter(parsed(result)))
