@@ -10,7 +10,9 @@ import subprocess
 import sys
 from types import FrameType
 
-VERDICTS = {0: "PASS", 1: "FAIL", 2: "USAGE", 3: "ERROR", 130: "INTERRUPTED"}
+FAIL, ERROR = 1, 3
+VERDICTS = {0: "PASS", FAIL: "FAIL", 2: "USAGE", ERROR: "ERROR", 130: "INTERRUPTED"}
+IMPORT_TIMEOUT_SECONDS = 60
 _SHELL_SIGNAL_BASE = 128
 
 
@@ -34,9 +36,20 @@ def main(arguments: list[str]) -> int:
     code = child.wait()
     if code < 0:
         code = _SHELL_SIGNAL_BASE - code
+    if code == FAIL and not lab_can_start():
+        code = ERROR  # Python too ends with 1 when it cannot import: that is no judgement
     sys.stdout.flush()
     print(f"verdict={VERDICTS.get(code, 'ERROR')} exit={code}", flush=True)
     return code
+
+
+def lab_can_start() -> bool:
+    """Tell whether a 1 can have come from lab itself."""
+    probe = [sys.executable, "-c", "import chaos.cli.main"]
+    try:
+        return subprocess.run(probe, check=False, timeout=IMPORT_TIMEOUT_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 if __name__ == "__main__":

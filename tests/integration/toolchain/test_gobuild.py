@@ -11,7 +11,7 @@ import pytest
 from chaos.config import LabConfig
 from chaos.stacks.embedded.toolchain import resolver
 from chaos.stacks.embedded.toolchain.catalogue import Bundle, GoModule
-from chaos.stacks.embedded.toolchain.model import NotHereError
+from chaos.stacks.embedded.toolchain.model import Attempt, NotHereError
 from chaos.stacks.embedded.toolchain.settings import ToolchainSettings
 from chaos.stacks.embedded.toolchain.sources import gobuild
 from chaos.stacks.embedded.toolchain.sources.base import Job
@@ -72,7 +72,7 @@ def test_a_build_that_fails_tells_what_go_said(bundle: Bundle, job: Job, tmp_pat
     (tmp_path / "modules" / "bell" / "cmd" / "server" / "main.go").write_text(
         "package main\nfunc main() { x }\n"
     )
-    attempts: list[resolver.Attempt] = []
+    attempts: list[Attempt] = []
     assert resolver.fetch(bundle, job, attempts) is None
     assert "undefined: x" in str(attempts[-1])
 
@@ -84,7 +84,7 @@ def test_a_module_without_its_go_sum_is_not_built(bundle: Bundle, job: Job, tmp_
     (folder / "cmd" / "server" / "main.go").write_text(
         MAIN.replace('"fmt"', '"fmt"\n\nimport _ "example.org/nothing"')
     )
-    attempts: list[resolver.Attempt] = []
+    attempts: list[Attempt] = []
     assert resolver.fetch(bundle, job, attempts) is None
     assert "go.sum" in str(attempts[-1])
 

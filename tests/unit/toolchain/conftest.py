@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from chaos.config import LabConfig
 from chaos.stacks.embedded.toolchain import resolver
-from chaos.stacks.embedded.toolchain.catalogue import Bundle
+from chaos.stacks.embedded.toolchain.catalogue import BUNDLE_OF, Bundle
 from chaos.stacks.embedded.toolchain.settings import ToolchainSettings
 from chaos.stacks.embedded.toolchain.sources.base import Job
 
@@ -48,6 +49,6 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bundle], None]:
 
     def register(bundle: Bundle) -> None:
         for program in bundle.programs:
-            monkeypatch.setitem(resolver.BUNDLE_OF, program, bundle)  # type: ignore[arg-type]
+            monkeypatch.setitem(cast("dict[str, Bundle]", BUNDLE_OF), program, bundle)
 
     return register

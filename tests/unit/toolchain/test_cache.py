@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.config import ROOT
+from chaos.config import ROOT, LabConfig
 from chaos.errors import ToolchainError
 from chaos.stacks.embedded.toolchain import resolver
 from chaos.stacks.embedded.toolchain.cache import Entry
@@ -136,7 +136,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_that_says_so(job: Job) -> None
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path, bundle: Bundle) -> None:
     (tmp_path / "file").write_text("")
-    config = resolver.LabConfig(id="t", cache_dir=tmp_path / "file", state_root=tmp_path)
+    config = LabConfig(id="t", cache_dir=tmp_path / "file", state_root=tmp_path)
     with (
         pytest.raises(ToolchainError, match="LAB_CACHE_DIR"),
         resolver.new_job(config).cache.staging(bundle.name),

@@ -41,7 +41,12 @@ def test_a_command_past_its_limit_ends_with_all_its_children(tmp_path: Path) -> 
 
 def test_a_cancelled_command_ends(tmp_path: Path) -> None:
     pid_file, cancelled = tmp_path / "pid", threading.Event()
-    threading.Thread(target=lambda: (read_pid(pid_file), cancelled.set()), daemon=True).start()
+
+    def cancel_once_it_runs() -> None:
+        read_pid(pid_file)
+        cancelled.set()
+
+    threading.Thread(target=cancel_once_it_runs, daemon=True).start()
     with pytest.raises(NotHereError, match="interrupted"):
         run(["sh", "-c", _PARENT.format(pid=f"'{pid_file}'")], timeout_seconds=30, cancelled=cancelled)
     assert is_gone(read_pid(pid_file))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pwd
 import stat
 import subprocess
 from pathlib import Path
@@ -18,7 +19,6 @@ from chaos.stacks.embedded.toolchain import (
     postgres_user,
     resolve,
 )
-from chaos.stacks.embedded.toolchain import postgres as module
 
 
 @pytest.fixture
@@ -91,7 +91,11 @@ def test_as_root_a_closed_folder_above_is_named(
 def test_root_runs_postgres_as_another_user_and_others_as_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert postgres_user() in {"postgres", "nobody"}
-    monkeypatch.setattr(module.pwd, "getpwnam", lambda _name: {}["nobody here"])
+
+    def nobody_here(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", nobody_here)
     with pytest.raises(ToolchainError, match="no user postgres or nobody"):
         postgres_user()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

