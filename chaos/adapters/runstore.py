@@ -39,7 +39,7 @@ class FileJournal:
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         _fsync_directory(path.parent)
-        self._seq = sum(1 for _ in path.open(encoding="utf-8"))
+        self._seq = path.read_bytes().count(b"\n")
 
     def write(self, phase: Phase, act: str, **detail: Any) -> None:
         """Record what is about to be done.

@@ -91,7 +91,9 @@ class Judge:
         if told is None:
             if self._ops.clock.now() - self._fault <= plan.within_seconds + LATE_SECONDS_MAX:
                 return None
-            elsewhere = sorted({n.receiver for n in notifications if item.name in n.names})
+            elsewhere = sorted(
+                {n.receiver for n in notifications if self._fired_now(n, item.name)} - {plan.receiver}
+            )
             detail = (
                 f"it reached {', '.join(elsewhere)} instead"
                 if elsewhere

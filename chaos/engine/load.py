@@ -107,8 +107,12 @@ def load(folder: Path) -> LoadedScenario:
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
+        found = error.errors(include_url=False)
+        for item in found:
             where = tuple(item["loc"])
+            below = any(other["loc"][: len(where)] == where and other is not item for other in found)
+            if item["type"] == "too_short" and below:
+                continue  # it is short only because what stands in it was refused
             problems.append((_line_of(root, where), f"{_dotted(where)}: {item['msg']}"))
     if scenario is not None:
         problems += [(_line_of(root, where), f"{_dotted(where)}: {what}") for where, what in _lint(scenario)]
