@@ -12,6 +12,7 @@ from chaos.config import LabConfig
 from chaos.errors import ExitCode, ToolchainError
 from chaos.stacks.embedded.doctor import Check, DoctorReport, examine
 from chaos.stacks.embedded.toolchain import ALL_TOOLS, ToolchainSettings, console_report, resolve_all
+from chaos.stacks.embedded.toolchain.inspection import discard_spoiled
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -36,6 +37,8 @@ def command(*, as_json: bool, get: bool) -> None:
 def _get(config: LabConfig) -> None:
     # What could not be had a moment ago is worth another try when a person asks for it.
     settings = ToolchainSettings().model_copy(update={"missing_retry_seconds": 0.0})
+    for name in discard_spoiled(config):
+        click.echo(f"{name}: its program in the cache was not what was recorded; removed", err=True)
     with console_report() as report:
         try:
             resolve_all(ALL_TOOLS, config, report, settings)

@@ -8,8 +8,8 @@ import pytest
 
 from chaos.config import ROOT
 
-TARGETS = ("up", "down", "status", "logs", "heal", "doctor", "scenario-N", "fix-N", "drill-N")
-TARGETS += ("test", "test-full", "setup", "lint", "clean", "help")
+STACK_TARGETS = ("up", "down", "status", "logs", "heal", "doctor", "scenario-N", "fix-N", "drill-N")
+TARGETS = (*STACK_TARGETS, "test", "test-full", "setup", "lint", "clean", "help")
 
 
 def make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from chaos.cli.doctor import command
 from chaos.config import LabConfig
 from chaos.stacks.embedded.doctor import Check, examine
 from chaos.stacks.embedded.toolchain.catalogue import BUNDLE_OF
+from chaos.stacks.embedded.toolchain.inspection import discard_spoiled
 from chaos.stacks.embedded.toolchain.sources.base import Job
 from tests.unit.toolchain.fakes import write_program
 
@@ -65,9 +66,22 @@ def test_a_spoiled_program_in_the_cache_is_found_by_its_hash(config: LabConfig, 
     found = check(config, "tool loki")
     assert found.status == "fail"
     assert "corrupt: loki is not what was recorded" in found.detail
-    path.write_text("")
-    assert check(config, "tool loki").status == "warn"
-    assert "corrupt" in check(config, "tool loki").detail
+    assert discard_spoiled(config) == ["loki"]
+    assert not path.exists()
+    assert discard_spoiled(config) == []
+
+
+def test_a_cut_off_program_is_got_anew_at_the_next_start(config: LabConfig, job: Job) -> None:
+    bundle = BUNDLE_OF["loki"]
+    with job.cache.staging("loki") as folder:
+        for program in bundle.programs:
+            write_program(folder / program, bundle.version)
+        entry = job.cache.commit("loki", bundle.version, "test", folder)
+    (entry.directory / "loki").write_text("")
+    found = check(config, "tool loki")
+    assert found.status == "warn"
+    assert "corrupt" in found.detail
+    assert "the next start gets it" in found.remedy
 
 
 def test_an_exporter_that_could_not_be_had_is_named_with_its_cost(config: LabConfig, job: Job) -> None:

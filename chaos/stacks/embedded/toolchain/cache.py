@@ -107,6 +107,19 @@ class ToolCache:
                 faults.append(f"{directory} is {error}")
         raise NotHereError("; ".join(faults) or f"nothing in {self.root}")
 
+    def discard_spoiled(self, bundle: Bundle) -> bool:
+        """Remove the entry of ``bundle`` if a full check condemns it; tell whether it did."""
+        try:
+            entry = self.find(bundle)
+            self._checked(bundle, entry.directory, full=True)
+        except NotHereError as error:
+            if "corrupt" not in str(error):
+                return False
+            for directory in self.root.glob(f"{bundle.name}-*-{self._platform.tag}"):
+                shutil.rmtree(directory, ignore_errors=True)
+            return True
+        return False
+
     def _checked(self, bundle: Bundle, directory: Path, *, full: bool) -> Entry:
         try:
             manifest = json.loads((directory / MANIFEST).read_text())

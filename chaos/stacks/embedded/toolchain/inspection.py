@@ -14,6 +14,7 @@ from chaos.stacks.embedded.toolchain.resolver import locate, new_job
 from chaos.stacks.embedded.toolchain.sources.base import Job
 
 Status = Literal["ok", "warn", "fail"]
+_LOCK_TIMEOUT_SECONDS = 2700.0
 _MISSING_NOTE_SECONDS = 7 * 24 * 3600.0
 
 
@@ -34,6 +35,17 @@ def inspect_all(config: LabConfig) -> Iterator[ToolState]:
         yield inspect(bundle, job)
 
 
+def discard_spoiled(config: LabConfig) -> list[str]:
+    """Remove cached programs whose bytes are not those recorded; return which, to be got anew."""
+    cache = new_job(config).cache
+    spoiled = []
+    for bundle in BUNDLES:
+        with cache.lock(bundle.name, _LOCK_TIMEOUT_SECONDS):
+            if cache.discard_spoiled(bundle):
+                spoiled.append(bundle.name)
+    return spoiled
+
+
 def inspect(bundle: Bundle, job: Job) -> ToolState:
     """Look at one bundle."""
     attempts: list[Attempt] = []
@@ -46,7 +58,7 @@ def inspect(bundle: Bundle, job: Job) -> ToolState:
     try:
         job.cache.find(bundle, full=True)
     except NotHereError as error:
-        remedy = f"Remove {job.cache.root}/{bundle.name}-*; the next start gets it anew."
+        remedy = "`lab doctor --get` removes it and gets it anew."
         return ToolState(bundle.name, "fail", str(error), remedy)
     return ToolState(bundle.name, "ok", f"{detail}, SHA-256 as recorded")
 
