@@ -47,11 +47,26 @@ def responses(*status_codes: int) -> dict[int | str, dict[str, Any]]:
     return {
         code: {
             "model": Problem,
-            "content": {"application/problem+json": {}},
             "description": HTTPStatus(code).phrase,
         }
         for code in status_codes
     }
+
+
+def _document(app: FastAPI) -> None:
+    # FastAPI documents every answer with the media type of the good one.
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = original()
+        operations = [operation for path in schema["paths"].values() for operation in path.values()]
+        for answer in (answer for operation in operations for answer in operation["responses"].values()):
+            content = answer.get("content", {})
+            if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
+                content["application/problem+json"] = content.pop("application/json")
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _response(
@@ -81,8 +96,10 @@ def _response(
     )
 
 
-def _field(location: Sequence[int | str]) -> str:
-    parts = [str(part) for part in location]
+def _field(error: Mapping[str, Any]) -> str:
+    parts = [str(part) for part in error["loc"]]
+    if error["type"].startswith("union_tag_"):
+        parts.append(str(error["ctx"]["discriminator"]).strip("'"))
     if len(parts) > 1 and parts[0] in ("body", "path", "query", "header"):
         parts = parts[1:]
     # The tag of a discriminated union is no part of the document the client sent.
@@ -108,7 +125,7 @@ async def _dcs_error(request: Request, exc: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)  # noqa: S101
-    errors = tuple(FieldError(_field(error["loc"]), error["msg"]) for error in exc.errors())
+    errors = tuple(FieldError(_field(error), error["msg"]) for error in exc.errors())
     return await _dcs_error(request, InvalidRequestError(*errors))
 
 
@@ -132,3 +149,4 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
+    _document(app)

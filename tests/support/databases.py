@@ -5,6 +5,9 @@ from __future__ import annotations
 from app.database.engine import ConnectOptions, Database
 from app.settings import DatabaseTarget, Settings
 
+TEMPLATE = "dcs_template"
+"""A migrated database that others are copied from."""
+
 
 def settings_for(port: int, name: str) -> Settings:
     return Settings(database_port=port, database_name=name, database_connect_timeout_seconds=2)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
 class ServiceProcess:
     """``python -m app.main`` or ``app.worker`` on a port of its own."""
 
-    def __init__(self, module: str, settings: Mapping[str, str]) -> None:
-        self.port = free_port()
+    def __init__(self, module: str, settings: Mapping[str, str], *, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self.process = subprocess.Popen(
@@ -94,6 +94,10 @@ class ServiceProcess:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
         self._output.close()
+
+
+Start = Callable[..., ServiceProcess]
+"""Starts a process of the given module, with settings overridden by name."""
 
 
 def _quietly(check: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -11,13 +11,12 @@ import pytest
 
 from app.database.engine import Database
 from app.migrate import migrate
-from tests.support.databases import open_database, settings_for, target
+from tests.support.databases import TEMPLATE, open_database, settings_for, target
 from tests.support.postgres import PostgresServer
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceProcess, Start
 from tests.support.upstream import Upstream
 from tests.support.valkey import ValkeyServer
 
-TEMPLATE = "dcs_template"
 FINDINGS = """
     CREATE TABLE findings (
         finding_id text PRIMARY KEY, asset text NOT NULL, control text NOT NULL,
@@ -109,9 +108,6 @@ def service_settings(
         "DCS_PROBE_INTERVAL_SECONDS": "0.3",
         "DCS_SOURCE_TIMEOUT_SECONDS": "20",
     }
-
-
-Start = Callable[..., ServiceProcess]
 
 
 @pytest.fixture

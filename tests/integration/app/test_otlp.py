@@ -1,0 +1,130 @@
+"""Logs by OTLP: what a collector gets, and what a dead one costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
+from tests.support.service import Start
+from tests.support.tcp import PathState, TcpForwarder
+from tests.support.waiting import eventually
+
+
+class Collector:
+    """Keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportLogsServiceRequest] = []
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = ExportLogsServiceRequest()
+                request.ParseFromString(body)
+                collector.requests.append(request)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}/otlp/v1/logs"
+
+    def resource(self) -> dict[str, Any]:
+        return attributes(self.requests[0].resource_logs[0].resource)
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        return [
+            attributes(record)
+            for request in list(self.requests)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+            if record.body.string_value == event
+        ]
+
+
+def attributes(holder: Any) -> dict[str, Any]:
+    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in holder.attributes}
+
+
+def arrived(collector: Collector, event: str) -> list[dict[str, Any]]:
+    return eventually(lambda: collector.records(event), within_seconds=10, what=f"{event} arrives")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = Thread(target=collector.server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield collector
+    collector.server.shutdown()
+    collector.server.server_close()
+    thread.join(5)
+
+
+def test_events_arrive_with_their_keys_and_the_identity(start: Start, collector: Collector) -> None:
+    port = free_port()
+    api = start("app.main", DCS_OTLP_LOGS_ENDPOINT=collector.endpoint, DCS_DATABASE_PORT=str(port))
+    api.trigger("file", {"path": "x.csv"}, **{"X-Request-ID": "r-otlp"})
+    [request] = eventually(
+        lambda: collector.records("request_completed"), within_seconds=10, what="the request"
+    )
+    assert (request["event"], request["level"], request["request_id"]) == (
+        "request_completed",
+        "info",
+        "r-otlp",
+    )
+    assert request["status"] == 503
+    failed = eventually(
+        lambda: collector.records("db_connect_failed"), within_seconds=10, what="the failure"
+    )[0]
+    assert (failed["reason"], failed["target_port"], failed["level"]) == ("refused", port, "error")
+    assert {
+        "service.name": "api",
+        "service.namespace": "dcs",
+        "service.instance.id": "test-1",
+        "deployment.environment.name": "lab",
+    }.items() <= collector.resource().items()
+
+
+def test_what_is_queued_is_sent_at_the_end(start: Start, collector: Collector) -> None:
+    worker = start("app.worker", DCS_OTLP_LOGS_ENDPOINT=collector.endpoint)
+    assert worker.terminate() == 0
+    assert collector.records("service_stopping")
+    assert collector.resource()["service.name"] == "worker"
+
+
+def test_a_dead_collector_holds_nothing_up_and_is_not_reported_to_itself(
+    start: Start, postgres: PostgresServer
+) -> None:
+    with TcpForwarder(("127.0.0.1", postgres.port)) as hole:
+        hole.set_state(PathState.BLACK_HOLE)
+        api = start("app.main", DCS_OTLP_LOGS_ENDPOINT=f"http://127.0.0.1:{hole.port}/otlp/v1/logs")
+        for _ in range(20):
+            assert api.get("/nowhere").elapsed.total_seconds() < 1
+        started = time.monotonic()
+        assert api.terminate() == 0
+        assert time.monotonic() - started < 6
+        assert len(api.events("library_message")) < 5
+
+
+def test_a_refusing_collector_is_mentioned_and_no_more(start: Start) -> None:
+    api = start("app.main", DCS_OTLP_LOGS_ENDPOINT=f"http://127.0.0.1:{free_port()}/otlp/v1/logs")
+    for _ in range(20):
+        api.get("/nowhere")
+    assert api.terminate() == 0
+    assert len(api.events("library_message")) < 10
+    assert len(api.events("request_completed")) == 20
