@@ -144,9 +144,9 @@ class ToxiproxyServer:
             ("created its proxies anew", self._recreate),
             ("restarted", self._restart),
         ):
+            if self._is_at_baseline():
+                return done
             try:
-                if not self.leftovers():
-                    return done
                 rung()
             except AdapterError:
                 continue  # the next rung asks less of it
@@ -155,6 +155,12 @@ class ToxiproxyServer:
         if left:
             raise AdapterError(f"{self.name} could not be healed: {'; '.join(map(str, left))}")
         return done
+
+    def _is_at_baseline(self) -> bool:
+        try:
+            return not self.leftovers()
+        except AdapterError:
+            return False
 
     def _reset(self) -> None:
         self._call("POST", "/reset")
