@@ -12,7 +12,7 @@ import psutil
 from chaos.stacks.embedded import processes
 from chaos.stacks.embedded.identity import MARKER, MARKER_STATE_DIR, ROLE
 
-REWRITES_ENVIRONMENT = frozenset({"postgres", "nginx"})
+REWRITES_ENVIRONMENT = frozenset({"postgres", "nginx", "valkey-server", "redis-server"})
 """Programs that write their title over their environment; their working directory tells them apart."""
 
 _GUARDED_ROLES = frozenset({"guardian", "runner"})

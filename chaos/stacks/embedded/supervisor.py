@@ -136,8 +136,10 @@ class _Transport(xmlrpc.client.Transport):
         self._timeout_seconds = timeout_seconds
 
     def make_connection(self, host: tuple[str, dict[str, str]] | str) -> http.client.HTTPConnection:
-        del host
-        return _Connection(self._path, self._timeout_seconds)
+        # Kept where the base class keeps its own, so that it closes it.
+        connection = _Connection(self._path, self._timeout_seconds)
+        self._connection = host, connection
+        return connection
 
 
 class Supervisor:
