@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -152,8 +153,16 @@ def probe(code: Sequence[str]) -> bool:
 
 
 def uv_settings() -> dict[str, str]:
-    """Hand pip's index and certificate to uv, which does not read them: chosen once is enough."""
-    wanted = {"UV_DEFAULT_INDEX": pip_setting("index-url"), "SSL_CERT_FILE": pip_setting("cert")}
+    """Hand pip's index and certificate to uv, which does not read them: chosen once is enough.
+
+    uv trusts roots of its own; where the system has a store, a company's root is in that one.
+    """
+    system_store = ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
+    wanted = {
+        "UV_DEFAULT_INDEX": pip_setting("index-url"),
+        "SSL_CERT_FILE": pip_setting("cert"),
+        "UV_SYSTEM_CERTS": "true" if system_store else "",
+    }
     return {key: value for key, value in wanted.items() if value and not os.environ.get(key)}
 
 

@@ -108,4 +108,5 @@ def test_pip_s_index_and_certificate_reach_uv(checkout: Path, monkeypatch: pytes
     monkeypatch.setenv("PIP_CERT", "/etc/own.pem")
     monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/chosen.pem")
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "false")
     assert setup.uv_settings() == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
