@@ -42,6 +42,8 @@ class LabConfig(BaseSettings):
     id: str = Field(default_factory=default_lab_id)
     state_root: Path = Field(default_factory=default_state_root)
     cache_dir: Path = Field(default_factory=lambda: _home("XDG_CACHE_HOME", ".cache") / "firedrill")
+    observability_dir: Path = ROOT / "observability"
+    scenarios_dir: Path = ROOT / "scenarios"
     port_base: int | None = Field(default=None, ge=1024, le=32600)
     disk_free_min_bytes: int = 2 * 1024**3
     up_timeout_seconds: float = 120.0

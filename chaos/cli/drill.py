@@ -10,6 +10,7 @@ import click
 
 from chaos.cli.output import LiveTimeline, console, say, say_aside
 from chaos.cli.running import Ready, ready_lab, seed_or_random
+from chaos.config import LabConfig
 from chaos.domain.run import DrillResult, VariantResult
 from chaos.domain.scenario import Variant
 from chaos.domain.verdict import Verdict
@@ -39,7 +40,7 @@ _EXITS: Mapping[Verdict, ExitCode] = {
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def command(number: str, variant: str | None, seed: int | None, *, keep: bool, as_json: bool) -> None:
     """Run scenario NUMBER end to end and judge the detection."""
-    loaded = load(find(number))
+    loaded = load(find(number, LabConfig().scenarios_dir))
     variants = loaded.scenario.variants if variant == ALL else (loaded.variant(variant),)
     used_seed = seed_or_random(seed)
     tell = say_aside if as_json else say

@@ -6,6 +6,7 @@ import click
 
 from chaos.cli.heal import end_guardian
 from chaos.cli.output import say
+from chaos.config import LabConfig
 from chaos.domain.journal import Phase
 from chaos.domain.waiting import RECOVER_SECONDS_MAX
 from chaos.engine.load import find, load
@@ -21,7 +22,7 @@ _LOCK_WAIT_SECONDS_MAX = 90.0
 @click.argument("number")
 def command(number: str) -> None:
     """Apply the remedy for scenario NUMBER, which `lab scenario` left broken."""
-    loaded = load(find(number))
+    loaded = load(find(number, LabConfig().scenarios_dir))
     lab = open_lab()
     active = lab.runs.active()
     if active is None or not active.held or active.scenario != loaded.name:

@@ -7,6 +7,7 @@ import click
 from chaos.cli.drill import make_drill
 from chaos.cli.output import say
 from chaos.cli.running import Ready, ready_lab, seed_or_random
+from chaos.config import LabConfig
 from chaos.domain.durations import parse_duration_seconds
 from chaos.domain.scenario import AlertSignal, Contract
 from chaos.domain.waiting import POLL_SECONDS
@@ -26,7 +27,7 @@ _NOTIFICATION_SECONDS_MAX = 30.0
 @click.option("--hold", default="30m", show_default=True, help="When it heals by itself: 90s, 30m, 2h.")
 def command(number: str, variant: str | None, seed: int | None, hold: str) -> None:
     """Break the stack as scenario NUMBER says, without naming the cause."""
-    loaded = load(find(number))
+    loaded = load(find(number, LabConfig().scenarios_dir))
     chosen = loaded.variant(variant)
     hold_seconds = _hold_seconds(hold)
     with ready_lab(say, keep=True) as ready:

@@ -17,7 +17,6 @@ from chaos.errors import UsageError
 from chaos.faults.remedies import REMEDIES
 
 SCENARIOS_DIR = ROOT / "scenarios"
-SCHEMA_FILE = SCENARIOS_DIR / "scenario.schema.json"
 FILE_BYTES_MAX = 256 * 1024
 _FOLDER = re.compile(r"(?P<number>\d{2})-[a-z0-9-]+\Z")
 # Evidence must be something that a person on call could have: never the lab's own knowledge.

@@ -78,6 +78,20 @@ def _unmet(signal: SteadyState, operators: Operators) -> list[str]:
     return [] if metric_is_true(expr, operators) else [f"{signal.expr} does not hold"]
 
 
+def _refuse_stopped(operators: Operators) -> None:
+    """Raise at once when a program is stopped for good: no waiting brings it back."""
+    stopped = [
+        view.name
+        for view in operators.stack.views()
+        if view.expected_state == "RUNNING" and view.state in {"STOPPED", "FATAL"}
+    ]
+    if stopped:
+        raise StackError(
+            f"{', '.join(stopped)} does not run, so nothing can be judged: `lab up` starts it; "
+            f"if that does not help, see `lab logs {stopped[0]}`"
+        )
+
+
 def wait(
     signals: Sequence[SteadyState],
     operators: Operators,
@@ -92,6 +106,7 @@ def wait(
     Raises:
         StackError: it did not within ``seconds_max``; the message says what was missing last.
     """
+    _refuse_stopped(operators)
     deadline = operators.clock.now() + seconds_max
     steady_since: float | None = None
     while True:

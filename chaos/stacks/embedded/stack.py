@@ -22,20 +22,19 @@ from chaos.stacks.embedded.layout import Layout
 from chaos.stacks.embedded.lifecycle import Lifecycle, Say, quiet
 from chaos.stacks.embedded.supervisor import Supervisor
 from chaos.stacks.embedded.toolchain import Report
-from chaos.stacks.rendering import OBSERVABILITY
 
 READY_TIMEOUT_SECONDS = 30.0
 STOP_SLACK_SECONDS = 10.0
 
 
 class EmbeddedStack:
-    """One lab's daemons. ``source`` is the ``observability`` folder to configure the monitoring from."""
+    """One lab's daemons, their monitoring configured from the lab's ``observability_dir``."""
 
-    def __init__(self, config: LabConfig, source: Path = OBSERVABILITY) -> None:
+    def __init__(self, config: LabConfig) -> None:
         self.config = config
         self.layout = Layout(config.state_dir)
         self.supervisor = Supervisor(self.layout)
-        self._life = Lifecycle(config, self.layout, self.supervisor, source)
+        self._life = Lifecycle(config, self.layout, self.supervisor, config.observability_dir)
 
     @property
     def identity(self) -> identity.Identity:
