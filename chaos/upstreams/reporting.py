@@ -23,8 +23,6 @@ WATCH_INTERVAL_MS = 100  # how long a full quota sleeps before it looks at the s
 CONNECT_TIMEOUT_SECONDS = 2  # the shortest libpq knows
 STOP_TIMEOUT_SECONDS = 2.5
 LOG_INTERVAL_SECONDS = 1.0
-# A reload makes the server speak on an idle connection, so readable alone does not mean lost (Linux tells).
-_LOST_EVENTS = getattr(select, "POLLRDHUP", select.POLLIN)
 
 # libpq gives no SQLSTATE for a failed connect; these are the server's own English messages.
 _FULL = ("too many clients already", "remaining connection slots are reserved", "too many connections for")
@@ -116,7 +114,7 @@ class Hoarder:
             self._count(failed=1, error=f"password file: {error}")
             return OUTAGE_INTERVAL_SECONDS
         self._held[connection.fileno()] = connection
-        self._poller.register(connection.fileno(), _LOST_EVENTS)
+        self._poller.register(connection.fileno(), select.POLLIN)
         self._count(held=1)
         self._refused = False
         return 0.0
@@ -130,6 +128,7 @@ class Hoarder:
             return self._target.connect()
 
     def _drop_lost(self, timeout_ms: int) -> None:
+        # The server says nothing on an idle connection until it ends it.
         for descriptor, _event in self._poller.poll(timeout_ms):
             self._poller.unregister(descriptor)
             self._held.pop(descriptor).close()

@@ -198,10 +198,10 @@ def test_many_at_once_are_all_stored_once(pager: Program, store: Path) -> None:
 
 def test_a_full_disk_is_a_503_that_stores_nothing_and_passes(pager: Program, store: Path) -> None:
     notify(pager, "Before")
-    pid = pager.process.pid
+    pid, size_bytes = pager.process.pid, store.stat().st_size
     # A file size limit fails a write part of the way through, as a full disk does.
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (store.stat().st_size + 100, resource.RLIM_INFINITY))
-    refused = HTTP.post(f"{pager.url}/v1/notify/pager", json=webhook("During"))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes + 3_000, resource.RLIM_INFINITY))
+    refused = HTTP.post(f"{pager.url}/v1/notify/pager", json=webhook("During" * 500))
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     notify(pager, "After")
 

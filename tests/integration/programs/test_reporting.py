@@ -51,10 +51,10 @@ def test_it_takes_every_slot_until_others_are_told_too_many_clients(server: Post
 
 
 def test_what_the_server_reserves_is_left_to_its_administrator(server: Postgres, tmp_path: Path) -> None:
-    with reporting(server, tmp_path / "log") as program:
+    with reporting(server, tmp_path / "log", "--threads", "8") as program:
         eventually(lambda: held(server) == SLOTS, 5, "every slot is taken")
         eventually(lambda: any(int(str(e["refused"])) for e in program.events("connections_held")), 5, "full")
-        for _ in range(20):
+        for _ in range(60):
             server.connect("postgres").close()
 
 
@@ -73,20 +73,6 @@ def test_a_slot_that_comes_free_is_taken_and_a_lost_one_is_opened_again(
         eventually(lambda: held(server) == SLOTS, 2, "the lost ones are opened again")
 
 
-def test_a_reload_of_the_server_loses_no_connection(server: Postgres, tmp_path: Path) -> None:
-    pids = "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'reporting'"
-    with reporting(server, tmp_path / "log", "--connections-max", "6"):
-        eventually(lambda: held(server) == 6, 5, "six connections")
-        before = server.execute(pids)
-        server.execute("ALTER SYSTEM SET timezone = 'Asia/Tokyo'")
-        server.execute("SELECT pg_reload_conf()")
-        # Reported settings make the server write to idle connections, which must not count as lost.
-        let_pass(0.5)
-        assert server.execute(pids) == before
-        server.execute("ALTER SYSTEM RESET timezone")
-        server.execute("SELECT pg_reload_conf()")
-
-
 def test_its_own_limit_is_kept_and_idle_costs_next_to_nothing(server: Postgres, tmp_path: Path) -> None:
     with reporting(server, tmp_path / "log", "--connections-max", "7") as program:
         eventually(lambda: held(server) == 7, 5, "seven connections")
@@ -102,6 +88,8 @@ def test_it_outlives_a_restart_of_the_server(server: Postgres, tmp_path: Path) -
         server.stop()
         server.start()
         eventually(lambda: held(server) == SLOTS, 5, "every slot is taken again")
+        # What was lost is no longer counted, or its limit would be used up by the dead.
+        eventually(lambda: program.events("connections_held")[-1]["held"] == SLOTS, 5, "the count is right")
         assert program.process.poll() is None
 
 
