@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from chaos.config import LabConfig
 from chaos.domain.topology import Address, Topology
@@ -117,10 +121,19 @@ class EmbeddedStack:
         """Stop programs side by side and wait until they are gone."""
         daemons = self.daemons()
         members = [assembly.by_name(daemons, name) for name in names]
+        self._wake(names)
         with ThreadPoolExecutor(max_workers=max(1, len(members))) as pool:
             list(
                 pool.map(lambda d: self.supervisor.stop(d.name, d.stop_seconds + STOP_SLACK_SECONDS), members)
             )
+
+    def _wake(self, names: Sequence[str]) -> None:
+        # A process that somebody stopped does not hear that it is to end.
+        infos = self.supervisor.infos()
+        for pid in [infos[name].pid for name in names if name in infos]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if pid is not None and processes.is_stopped(process := psutil.Process(pid)):
+                    processes.send(process, signal.SIGCONT)
 
     def restart(self, *names: str) -> None:
         """Restart programs side by side and wait until they are ready."""

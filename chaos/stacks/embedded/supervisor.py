@@ -63,7 +63,7 @@ def render(layout: Layout, daemons: Iterable[Daemon], environment: Mapping[str, 
     parts = [
         # supervisord takes the marker from its own environment, so that it carries it as well.
         f"""[unix_http_server]
-file={layout.supervisor_socket}
+file={_literal(layout.supervisor_socket)}
 chmod=0700
 
 [supervisord]
@@ -73,7 +73,7 @@ logfile={_HERE}/../logs/supervisord.log
 logfile_maxbytes={LOG_BYTES_MAX}
 logfile_backups={LOG_BACKUPS}
 loglevel=info
-pidfile={layout.run}/supervisord.pid
+pidfile={_literal(layout.run)}/supervisord.pid
 childlogdir={_HERE}/../logs
 nocleanup=true
 umask=022
@@ -91,6 +91,12 @@ programs={",".join(member.name for member in members)}
 
 
 _HERE = "%(here)s"
+
+
+def _literal(path: Path) -> str:
+    if " ;" in str(path):
+        raise StackError(f"{path}: supervisor takes ' ;' for a comment. Choose another LAB_STATE_ROOT.")
+    return str(path).replace("%", "%%")
 
 
 def _own_name() -> str:

@@ -82,8 +82,9 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def state_root() -> Iterator[Path]:
-    # Short, because sockets are inside; open, because PostgreSQL runs as another user than root.
-    path = Path(tempfile.mkdtemp(prefix="fd-", dir="/tmp"))
+    # Short, because sockets are inside; open, because PostgreSQL runs as another user than root; with a
+    # space, because people have such.
+    path = Path(tempfile.mkdtemp(prefix="fd ", dir="/tmp"))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)

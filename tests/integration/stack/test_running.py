@@ -57,6 +57,7 @@ def test_nothing_listens_beyond_this_machine(lab: Lab) -> None:
     missing = [port for name, port in ports_of(lab.stack.topology).items() if port not in ports]
     absent = [lab.stack.topology.address(name).port for name in lab.stack.missing()]
     assert sorted(missing) == sorted(absent)
+    assert ports <= set(ports_of(lab.stack.topology).values())
 
 
 def test_up_again_changes_nothing_and_is_quick(lab: Lab) -> None:
@@ -162,6 +163,13 @@ def test_repair_makes_the_database_listen_again(lab: Lab, *, reset_first: bool) 
         )
     assert any("postgres" in what for what in stack.repair())
     assert stack.snapshot()["postgres_auto_settings"] == []
+
+
+def test_a_stopped_program_is_restarted_without_waiting_for_it(lab: Lab) -> None:
+    lab.stack.signal("toxiproxy-service", signal.SIGSTOP)
+    began = time.monotonic()
+    lab.stack.restart("toxiproxy-service")
+    assert time.monotonic() - began < 8
 
 
 def test_a_database_that_restarts_in_a_loop_is_healed(lab: Lab) -> None:

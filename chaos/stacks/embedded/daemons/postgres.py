@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 from pathlib import Path
 
 from chaos.stacks.embedded.daemon import Context, Daemon
@@ -64,7 +65,8 @@ def data_directory(layout: Layout) -> Path:
 def daemons(context: Context) -> list[Daemon]:
     """Return PostgreSQL."""
     layout, address = context.layout, context.topology.address("postgres")
-    names = dict.fromkeys([getpass.getuser(), context.account or getpass.getuser()])
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    names = dict.fromkeys([own, context.account or own])
     conf = _CONF.format(
         data=_quoted(data_directory(layout)),
         hba=_quoted(layout.conf / "pg_hba.conf"),

@@ -39,4 +39,5 @@ def _one(context: Context, name: str, proxies: Mapping[str, Proxy]) -> Daemon:
         files={f"{name}.json": json.dumps(listed, indent=2) + "\n"},
         ready=holds_proxies(address, proxies),
         port=address.port,
+        stop_seconds=3,  # it has nothing to finish, and healing waits for it
     )  # fmt: skip
