@@ -82,6 +82,11 @@ def test_its_own_limit_is_kept_and_idle_costs_next_to_nothing(server: Postgres, 
         assert cpu_seconds(program.process.pid) - before < 0.1
 
 
+def last_told(program: Program) -> object:
+    events = program.events("connections_held")
+    return events[-1]["held"] if events else None
+
+
 def test_it_outlives_a_restart_of_the_server(server: Postgres, tmp_path: Path) -> None:
     with reporting(server, tmp_path / "log") as program:
         eventually(lambda: held(server) == SLOTS, 5, "every slot is taken")
@@ -89,7 +94,7 @@ def test_it_outlives_a_restart_of_the_server(server: Postgres, tmp_path: Path) -
         server.start()
         eventually(lambda: held(server) == SLOTS, 5, "every slot is taken again")
         # What was lost is no longer counted, or its limit would be used up by the dead.
-        eventually(lambda: program.events("connections_held")[-1]["held"] == SLOTS, 5, "the count is right")
+        eventually(lambda: last_told(program) == SLOTS, 5, "the count is right")
         assert program.process.poll() is None
 
 
