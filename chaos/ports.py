@@ -166,6 +166,9 @@ class Logs(Protocol):
     def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
         """Return the newest (unix time, line) pairs since then, oldest first."""
 
+    def first_unix(self, query: str, start_unix: float) -> float | None:
+        """Return when the first line since then that a log query finds was written, if there is one."""
+
     def ready(self) -> None:
         """Raise unless Loki answers and has ingested a line lately."""
 

@@ -54,8 +54,12 @@ class ServiceDataPath:
 
     def probe(self) -> ProbeResult:
         """Connect, ask for one row, and say what happened."""
-        env = {**self._settings(), **self._overrides()}
         started = time.time()
+        overrides = self._overrides()
+        if overrides and not self.answering(APIS[:1]):
+            # A service that is still starting with its settings has not met them yet.
+            return ProbeResult(started, ok=False, reason="no answer")
+        env = {**self._settings(), **overrides}
         try:
             connection = psycopg2.connect(
                 host=env["DCS_DATABASE_HOST"],

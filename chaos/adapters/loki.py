@@ -31,18 +31,26 @@ class Loki:
 
     def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
         """Return the newest (unix time, line) pairs since then, oldest first."""
+        return self._pairs(query, start_unix, limit, "backward")[-limit:]
+
+    def _pairs(self, query: str, start_unix: float, limit: int, direction: str) -> list[tuple[float, str]]:
         data = self._api.get(
             "/loki/api/v1/query_range",
             query=query,
             start=str(int(start_unix * _NANOSECONDS)),
             end=str(int((time.time() + 1) * _NANOSECONDS)),
             limit=limit,
-            direction="backward",
+            direction=direction,
         )["data"]
         if data["resultType"] != "streams":
             raise AdapterError(f"{query!r} is no log query")
         pairs = [(int(at) / _NANOSECONDS, line) for item in data["result"] for at, line, *_ in item["values"]]
-        return sorted(pairs)[-limit:]
+        return sorted(pairs)
+
+    def first_unix(self, query: str, start_unix: float) -> float | None:
+        """Return when the first line since then that a log query finds was written, if there is one."""
+        pairs = self._pairs(query, start_unix, 1, "forward")
+        return pairs[0][0] if pairs else None
 
     def ready(self) -> None:
         """Raise unless Loki answers and has ingested a line of the service lately."""

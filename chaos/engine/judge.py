@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.domain.run import Check, Detection
-from chaos.domain.scenario import AlertSignal, Contract, Expectation, LogSignal, Variant
+from chaos.domain.scenario import AlertSignal, Contract, Expectation, LogSignal, MetricSignal, Variant
 from chaos.domain.times import parse_time_unix
 from chaos.domain.verdict import Verdict
 from chaos.domain.waiting import EVIDENCE_SECONDS_MAX, POLL_SECONDS
@@ -74,14 +74,22 @@ class Judge:
         if isinstance(item, AlertSignal):
             return self._alert(item, self._plans[item.name], notifications)
         text = item.query if isinstance(item, LogSignal) else item.expr
-        waited = self._ops.clock.now() - self._fault
-        if is_true(item, self._ranges, self._ops):
+        name = f"{item.signal} {text}"
+        waited = self._seen_after(item)
+        if waited is not None:
             verdict = Verdict.PASS if waited <= item.within else Verdict.FAIL
-            self._timeline.add("signal", f"{item.signal} is there: {text}")
-            return Check("expect", f"{item.signal} {text}", verdict, "seen", waited, item.within)
-        if waited > item.within:
-            return Check("expect", f"{item.signal} {text}", Verdict.FAIL, "not seen", None, item.within)
+            self._timeline.add("signal", f"{item.signal} is there: {text}", self._fault + waited)
+            return Check("expect", name, verdict, f"after {waited:.1f} s", waited, item.within)
+        if self._ops.clock.now() - self._fault > item.within + LATE_SECONDS_MAX:
+            return Check("expect", name, Verdict.FAIL, "not seen", None, item.within)
         return None
+
+    def _seen_after(self, item: LogSignal | MetricSignal) -> float | None:
+        """Return how long after the fault a signal was there; None while it is not."""
+        if isinstance(item, LogSignal) and item.query.lstrip().startswith("{"):
+            at = self._ops.logs.first_unix(item.query, self._fault)
+            return None if at is None else max(0.0, at - self._fault)
+        return self._ops.clock.now() - self._fault if is_true(item, self._ranges, self._ops) else None
 
     def _alert(
         self, item: AlertSignal, plan: AlertPlan, notifications: Sequence[Notification]

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from chaos.errors import UsageError
+from chaos.faults.service_environment import rounds
 from chaos.ports import Operators
+
+_SERVICE = ("api-1", "api-2", "worker-1", "worker-2")
 
 
 def _restore_network_path(operators: Operators, proxy: str) -> None:
@@ -19,9 +22,8 @@ def _restore_network_path(operators: Operators, proxy: str) -> None:
 
 def _restore_service_settings(operators: Operators, _argument: str) -> None:
     operators.stack.clear_overrides()
-    # One of each kind at a time, so that the service never goes away.
-    operators.stack.restart("api-1", "worker-1")
-    operators.stack.restart("api-2", "worker-2")
+    for members in rounds(_SERVICE):
+        operators.stack.restart(*members)
 
 
 def _listen_on_tcp(operators: Operators, program: str) -> None:

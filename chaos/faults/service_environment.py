@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,7 +38,7 @@ def expand(value: str, topology: Topology) -> str:
 
 @dataclass(frozen=True)
 class ServiceEnvironmentInjector:
-    """Writes the override of each program, then restarts one after the other, as a deployment does."""
+    """Writes the overrides, then restarts one instance after the other, as a deployment does."""
 
     spec: ServiceEnvironment
     hangs: ClassVar[bool] = False
@@ -53,15 +54,23 @@ class ServiceEnvironmentInjector:
         env = {name: expand(value, stack.topology) for name, value in self.spec.variables.items()}
         for program in self.spec.programs:
             stack.set_override(program, env)
-        for program in self.spec.programs:
-            stack.bounce(program)
-            _wait_until_answering(program, operators)
+        for members in rounds(self.spec.programs):
+            stack.bounce(*members)
+            _wait_until_answering(members, operators)
 
 
-def _wait_until_answering(program: str, operators: Operators) -> None:
+def rounds(programs: Sequence[str]) -> list[tuple[str, ...]]:
+    """Group programs by instance, one of each kind at a time: ``api-1 worker-1``, then ``api-2 …``."""
+    instances = dict.fromkeys(name.rpartition("-")[2] for name in programs)
+    return [tuple(n for n in programs if n.rpartition("-")[2] == instance) for instance in instances]
+
+
+def _wait_until_answering(members: tuple[str, ...], operators: Operators) -> None:
     """Let one instance come back before the next goes, as a rolling deployment does."""
     deadline = operators.clock.now() + _ANSWER_SECONDS_MAX
-    while program not in operators.data_path.answering((program,)):
+    while missing := sorted(set(members) - operators.data_path.answering(members)):
         if operators.clock.now() > deadline:
-            raise StackError(f"{program} is not back after {_ANSWER_SECONDS_MAX:g} s: `lab logs {program}`")
+            raise StackError(
+                f"{', '.join(missing)} not back after {_ANSWER_SECONDS_MAX:g} s: `lab logs {missing[0]}`"
+            )
         operators.clock.sleep(POLL_SECONDS)

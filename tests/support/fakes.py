@@ -135,11 +135,18 @@ class FakeLogs:
 
     true: set[str] = field(default_factory=set)
     gone: bool = False
+    written: dict[str, float] = field(default_factory=dict)  # query part -> seconds from the clock's start
 
     def truth(self, query: str, start_unix: float) -> bool:
         if self.gone:
             raise AdapterError("loki does not answer")
         return any(key in query for key in self.true)
+
+    def first_unix(self, query: str, start_unix: float) -> float | None:
+        if self.gone:
+            raise AdapterError("loki does not answer")
+        found = [START_UNIX + at for key, at in self.written.items() if key in query]
+        return min((at for at in found if at >= start_unix), default=None)
 
     def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
         return []
