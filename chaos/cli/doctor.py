@@ -36,7 +36,7 @@ def command(*, as_json: bool, get: bool) -> None:
 
 def _get(config: LabConfig) -> None:
     # What could not be had a moment ago is worth another try when a person asks for it.
-    settings = ToolchainSettings().model_copy(update={"missing_retry_seconds": 0.0})
+    settings = ToolchainSettings.load().model_copy(update={"missing_retry_seconds": 0.0})
     for name in discard_spoiled(config):
         click.echo(f"{name}: its program in the cache was not what was recorded; removed", err=True)
     with console_report() as report:

@@ -137,8 +137,8 @@ def test_a_lock_that_is_held_too_long_is_an_error_that_says_so(job: Job) -> None
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path, bundle: Bundle) -> None:
     (tmp_path / "file").write_text("")
     config = LabConfig(id="t", cache_dir=tmp_path / "file", state_root=tmp_path)
-    with (
-        pytest.raises(ToolchainError, match="LAB_CACHE_DIR"),
-        resolver.new_job(config).cache.staging(bundle.name),
-    ):
+    cache = resolver.new_job(config).cache
+    with pytest.raises(ToolchainError, match="LAB_CACHE_DIR"), cache.staging(bundle.name):
+        pass
+    with pytest.raises(ToolchainError, match="LAB_CACHE_DIR"), cache.lock(bundle.name, 1):
         pass

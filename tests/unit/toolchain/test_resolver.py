@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chaos.config import LabConfig
-from chaos.errors import ToolchainError
+from chaos.errors import ToolchainError, UsageError
 from chaos.stacks.embedded.toolchain import resolve, resolve_all, resolver
 from chaos.stacks.embedded.toolchain.catalogue import BUNDLE_OF, Bundle, Wheel
 from chaos.stacks.embedded.toolchain.model import Attempt, Progress
@@ -89,6 +89,12 @@ def test_a_source_left_out_by_a_setting_is_not_asked(
     with pytest.raises(ToolchainError, match="go: left out by LAB_TOOL_SOURCES"):
         resolve("fakedaemon", config, settings=only("path", "cache", "release"))
     assert fetchers[2].fetched == []
+
+
+def test_a_wrong_setting_is_named(config: LabConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_TOOL_SOURCES", "attic")
+    with pytest.raises(UsageError, match=r"LAB_TOOL_SOURCES: .*choose from path, cache"):
+        resolve("nginx", config)
 
 
 def test_a_source_nobody_knows_is_refused() -> None:

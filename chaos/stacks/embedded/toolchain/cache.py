@@ -46,8 +46,12 @@ def file_lock(
     path: Path, timeout_seconds: float, on_wait: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Hold ``path`` exclusively; the kernel frees it when the holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    with opened as stream:
         deadline = time.monotonic() + timeout_seconds
         told = False
         while True:
@@ -68,11 +72,17 @@ def file_lock(
         yield
 
 
+def _unwritable(folder: Path, error: OSError) -> ToolchainError:
+    return ToolchainError(
+        f"The cache {folder} cannot be written: {error.strerror}. Set LAB_CACHE_DIR elsewhere."
+    )
+
+
 class ToolCache:
     """``<cache_dir>/tools/<bundle>-<version>-<os>-<machine>/`` with a manifest in each."""
 
     def __init__(self, cache_dir: Path, platform: Platform) -> None:
-        self.root = cache_dir / "tools"
+        self.root = cache_dir.absolute() / "tools"  # commands run elsewhere
         self._platform = platform
 
     def directory(self, name: str, version: str) -> Path:
@@ -170,8 +180,7 @@ class ToolCache:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.root))
         except OSError as error:
-            msg = f"The cache {self.root} cannot be written: {error.strerror}. Set LAB_CACHE_DIR elsewhere."
-            raise ToolchainError(msg) from error
+            raise _unwritable(self.root, error) from error
         try:
             yield folder
         finally:

@@ -41,7 +41,7 @@ _FETCHES_AT_ONCE = 6
 def new_job(config: LabConfig, settings: ToolchainSettings | None = None) -> Job:
     """Return what the sources need, from the lab's settings."""
     platform = this_platform()
-    return Job(config, settings or ToolchainSettings(), ToolCache(config.cache_dir, platform), platform)
+    return Job(config, settings or ToolchainSettings.load(), ToolCache(config.cache_dir, platform), platform)
 
 
 def locate(bundle: Bundle, job: Job, attempts: list[Attempt]) -> Found | None:

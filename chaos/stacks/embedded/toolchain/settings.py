@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chaos.errors import UsageError
 
 ALL_SOURCES = ("path", "cache", "wheel", "apt", "release", "go")
 
@@ -42,6 +44,15 @@ class ToolchainSettings(BaseSettings):
             msg = f"LAB_TOOL_SOURCES names {unknown}; choose from {', '.join(ALL_SOURCES)}"
             raise ValueError(msg)
         return value
+
+    @classmethod
+    def load(cls) -> ToolchainSettings:
+        """Return the settings of the environment, or say which of them is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = "; ".join(f"LAB_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+            raise UsageError(f"Settings of the toolchain are wrong: {wrong}") from error
 
     def allows(self, source: str) -> bool:
         """Tell whether ``source`` may be asked."""

@@ -56,7 +56,7 @@ class AptSource:
         return archive
 
     def _own_lists(self, job: Job) -> list[str]:
-        home = job.config.cache_dir / "apt"
+        home = job.cache.root.parent / "apt"
         options = []
         for key, folder in (("State", "state"), ("State::lists", "state/lists"), ("Cache", "cache")):
             (home / folder / "partial").mkdir(parents=True, exist_ok=True)
