@@ -31,6 +31,8 @@ class Lab:
     stack: EmbeddedStack
     operators: Operators
     runs: RunStore
+    close: Callable[[], None]
+    """Drops every connection the adapters keep."""
 
 
 def open_lab(config: LabConfig | None = None) -> Lab:
@@ -38,6 +40,14 @@ def open_lab(config: LabConfig | None = None) -> Lab:
     config = config or LabConfig()
     stack = EmbeddedStack(config)
     topology = stack.topology
+    kept = (
+        Prometheus(topology.address("prometheus").url),
+        Loki(topology.address("loki").url),
+        Alertmanager(topology.address("alertmanager").url),
+        Pager(topology.address("pager").url),
+        RedisAdmin(stack.redis_address()),
+    )
+    metrics, logs, alerts, notifications, cache = kept
     operators = Operators(
         stack=stack,
         service_proxies=ToxiproxyServer(
@@ -52,18 +62,23 @@ def open_lab(config: LabConfig | None = None) -> Lab:
             topology.monitoring_proxies,
             lambda: stack.restart("toxiproxy-monitoring"),
         ),
-        metrics=Prometheus(topology.address("prometheus").url),
-        logs=Loki(topology.address("loki").url),
-        alerts=Alertmanager(topology.address("alertmanager").url),
-        notifications=Pager(topology.address("pager").url),
+        metrics=metrics,
+        logs=logs,
+        alerts=alerts,
+        notifications=notifications,
         database=PostgresAdmin(stack.admin_dsn),
-        cache=RedisAdmin(stack.redis_address()),
+        cache=cache,
         data_path=ServiceDataPath(
             topology, stack.service_settings, lambda: stack.launched_overrides("api-1")
         ),
         clock=SystemClock(),
     )
-    return Lab(config, stack, operators, RunStore(config.state_dir))
+
+    def close() -> None:
+        for adapter in kept:
+            adapter.close()
+
+    return Lab(config, stack, operators, RunStore(config.state_dir), close)
 
 
 def open_session(lab: Lab, lock_fd: int, say: Callable[[str], None]) -> Session:

@@ -8,10 +8,11 @@ from chaos.adapters.guardian import find_process
 from chaos.cli.output import say
 from chaos.domain.journal import Phase
 from chaos.domain.waiting import HEAL_SECONDS_MAX
-from chaos.engine.heal import heal
+from chaos.engine.heal import heal, wait_quiet
 from chaos.errors import LabBusyError, LabError
 from chaos.wiring import Lab, open_lab
 
+QUIET_SECONDS_MAX = 60.0
 LOCK_WAIT_SECONDS_MAX = HEAL_SECONDS_MAX + 30.0
 
 
@@ -29,6 +30,7 @@ def command() -> None:
     try:
         report = heal(lab.operators, say, HEAL_SECONDS_MAX)
         _close_leftover_run(lab)
+        wait_quiet(lab.operators, QUIET_SECONDS_MAX)
     finally:
         lab.runs.release()
     say(f"healed ({len(report.mended)} things mended)" if report.mended else "nothing was broken")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chaos.domain.waiting import POLL_SECONDS
 from chaos.errors import AdapterError, LabError, StackError
 from chaos.ports import Operators
+from chaos.signals.steady import WATCHDOG
 
 LEAKING_PROGRAM = "reporting"
 
@@ -100,6 +101,25 @@ def _service(operators: Operators, seconds_max: float) -> list[str]:
             return []
         if operators.clock.now() > deadline:
             raise StackError(f"the way to the database: {probe.reason}; the service says {dict(reasons)}")
+        operators.clock.sleep(POLL_SECONDS)
+
+
+def wait_quiet(operators: Operators, seconds_max: float) -> None:
+    """Return once no alert is pending or firing but Watchdog, at Prometheus and at Alertmanager.
+
+    Raises:
+        StackError: one still was after ``seconds_max``.
+    """
+    deadline = operators.clock.now() + seconds_max
+    while True:
+        names = {alert.name for alert in operators.metrics.active_alerts()}
+        names |= {labels["alertname"] for labels in operators.alerts.firing()}
+        names.discard(WATCHDOG)
+        if not names:
+            return
+        if operators.clock.now() > deadline:
+            listed = ", ".join(sorted(names))
+            raise StackError(f"healed, but {listed} had not ended after {seconds_max:g} s: see its runbook")
         operators.clock.sleep(POLL_SECONDS)
 
 
