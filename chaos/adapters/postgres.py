@@ -85,11 +85,9 @@ class PostgresAdmin:
 
     def is_lab(self, lab_id: str) -> bool:
         """Return whether the server carries the marker of this lab."""
-        try:
-            rows = self._rows("SELECT lab_id FROM lab_identity")
-        except AdapterError:
+        if self._rows("SELECT to_regclass('lab_identity')")[0][0] is None:
             return False
-        return [str(row[0]) for row in rows] == [lab_id]
+        return [str(row[0]) for row in self._rows("SELECT lab_id FROM lab_identity")] == [lab_id]
 
     def snapshot(self) -> Mapping[str, Any]:
         """Return settings, roles and waiting locks, for comparison."""

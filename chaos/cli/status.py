@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from chaos.adapters.datapath import ServiceDataPath
 from chaos.adapters.runstore import RunStore
 from chaos.config import LabConfig
 from chaos.domain.journal import ActiveRun, ProcessRef
@@ -48,6 +49,7 @@ def command(*, as_json: bool, reveal: bool) -> None:
         "pss_bytes_total": sum(program.pss_bytes or 0 for program in programs),
         "missing": dict(stack.missing()) if programs else {},
         "alerts": _alerts(stack) if running else None,
+        "service": _service(stack) if running else None,
         "run": _run(RunStore(config.state_dir).active(), reveal=reveal),
     }
     if as_json:
@@ -73,6 +75,20 @@ def _alerts(stack: EmbeddedStack) -> list[dict[str, str]] | None:
         for alert in data["data"]["alerts"]
         if alert["state"] == "firing"
     ]
+
+
+def _service(stack: EmbeddedStack) -> dict[str, Any]:
+    """Return the front door and, per API, why its database is away as its own ``/health`` says."""
+    topology = stack.topology
+    path = ServiceDataPath(topology, stack.service_settings, dict)
+    return {"url": topology.address("nginx").url, "database_away": path.service_reasons()}
+
+
+def _service_text(service: dict[str, Any] | None) -> str:
+    if service is None:
+        return "service: not running"
+    away = [f"{name}: database {reason}" for name, reason in service["database_away"].items() if reason]
+    return f"service at {service['url']}: " + (f"degraded ({', '.join(away)})" if away else "ok")
 
 
 def _run(active: ActiveRun | None, *, reveal: bool) -> dict[str, Any] | None:
@@ -107,6 +123,7 @@ def _show(report: dict[str, Any], programs: list[ProgramState]) -> None:
         console.print(f"memory of all: {total:.0f} MiB (PSS: shared pages counted once)", highlight=False)
     for name, cost in report["missing"].items():
         console.print(f"without {name}: {cost}", markup=False, highlight=False)
+    console.print(_service_text(report["service"]), markup=False, highlight=False)
     console.print(_alerts_text(report["alerts"]), markup=False, highlight=False)
     console.print(_run_text(report["run"]), markup=False, highlight=False)
 

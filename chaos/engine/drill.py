@@ -17,6 +17,7 @@ from chaos.domain.waiting import (
     STEADY_STATE_SECONDS_MAX,
 )
 from chaos.engine import baseline
+from chaos.engine.heal import require_own_database
 from chaos.engine.judge import LATE_SECONDS_MAX, Judge
 from chaos.engine.plan import AlertPlan
 from chaos.engine.prober import Prober
@@ -168,6 +169,7 @@ class Drill:
 
     def inject(self) -> Injected:
         """Break it and prove, through the data path, that it is broken."""
+        require_own_database(self._ops)
         deployed = self._ops.stack.deployed_timing()
         # Scrapes and evaluations sit at constant offsets: a random start makes trials independent.
         delay = random.Random(f"{self._seed}:{self._variant.id}").uniform(0, max(deployed))  # noqa: S311

@@ -72,7 +72,22 @@ def _attempt(steps: Sequence[Step], report: HealReport, progress: Callable[[str]
     return failed
 
 
+def require_own_database(operators: Operators) -> None:
+    """Refuse to touch a database server that does not carry this lab's marker.
+
+    Raises:
+        StackError: it carries none, or another lab's.
+    """
+    lab_id = operators.stack.topology.lab_id
+    if not operators.database.is_lab(lab_id):
+        raise StackError(
+            f"the database server does not carry the marker of lab {lab_id}, so it is left alone: "
+            "run `lab down`, then `lab up`"
+        )
+
+
 def _database(operators: Operators) -> list[str]:
+    require_own_database(operators)
     done: list[str] = []
     ended = operators.database.end_connections(LEAKING_PROGRAM)
     if ended:

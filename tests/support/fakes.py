@@ -183,6 +183,7 @@ class FakePager:
 class FakeDatabase:
     settings: dict[str, str] = field(default_factory=dict)
     roles: dict[str, int] = field(default_factory=lambda: {"dcs": 10})
+    marker: str = "test"
 
     def set_setting(self, name: str, value: str) -> None:
         self.settings[name] = value
@@ -200,7 +201,7 @@ class FakeDatabase:
         return dict(self.roles)
 
     def is_lab(self, lab_id: str) -> bool:
-        return True
+        return self.marker == lab_id
 
     def snapshot(self) -> Mapping[str, Any]:
         return {"settings": dict(self.settings), "roles_connected": sorted(self.roles)}

@@ -78,3 +78,12 @@ def test_a_role_that_connects_anew_is_left_over_and_one_that_left_is_not() -> No
     world.database.roles = {"reporting": 1}
     (left,) = baseline.differences(before, baseline.take(world.operators))
     assert str(left) == "database roles_connected: expected no connection of reporting, found connected"
+
+
+def test_a_database_without_this_labs_marker_is_left_alone() -> None:
+    world = broken()
+    world.database.marker = "another-lab"
+    with pytest.raises(NotHealedError, match="does not carry the marker of lab test"):
+        heal(world.operators, quiet, 5.0)
+    assert world.database.settings == {"listen_addresses": ""}
+    assert world.database.roles["reporting"] == 40
