@@ -144,6 +144,8 @@ class Lifecycle:
                 progress(f"supervisord did not stop everything within {SHUT_DOWN_SECONDS:g} s; ending it")
         self.end_strays(progress, None)
         self.layout.started_json.unlink(missing_ok=True)
+        if not self.layout.run.is_relative_to(self.layout.root):
+            shutil.rmtree(self.layout.run, ignore_errors=True)
 
     def end_strays(self, progress: Say, supervisor_pid: int | None) -> list[str]:
         """End this lab's processes outside the supervisor's tree, all of them when there is none."""

@@ -91,12 +91,12 @@ def state_root() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def new_lab(state_root: Path) -> Iterator[Callable[[], Lab]]:
+def new_lab(state_root: Path) -> Iterator[Callable[..., Lab]]:
     """Make labs; all of them are down at the end, whatever the tests did."""
     made: list[Lab] = []
 
-    def make() -> Lab:
-        lab = Lab(LabConfig(id=f"t{secrets.token_hex(4)}", state_root=state_root))
+    def make(below: str = "") -> Lab:
+        lab = Lab(LabConfig(id=f"t{secrets.token_hex(4)}", state_root=state_root / below))
         made.append(lab)
         return lab
 
@@ -106,7 +106,7 @@ def new_lab(state_root: Path) -> Iterator[Callable[[], Lab]]:
 
 
 @pytest.fixture(scope="session")
-def shared(new_lab: Callable[[], Lab]) -> Lab:
+def shared(new_lab: Callable[..., Lab]) -> Lab:
     lab = new_lab()
     lab.up()
     return lab

@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from chaos.adapters.runstore import RunStore
 from chaos.stacks.embedded import processes
 from tests.integration.stack.conftest import Lab, eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 WARM_UP_SECONDS_MAX = 30.0
 """Of this test, on a machine that does other things too; the figure itself is printed."""
 
 
 @pytest.fixture(scope="module")
-def second(new_lab: Callable[[], Lab], shared: Lab) -> Iterator[Lab]:
-    """Another lab beside the shared one."""
-    lab = new_lab()
+def second(new_lab: Callable[..., Lab], shared: Lab) -> Iterator[Lab]:
+    """Another lab beside the shared one, where the path is too long for a socket."""
+    lab = new_lab("a/quite long/" + "path " * 12)
     lab.up()
     yield lab
     lab.run("down")
@@ -59,6 +60,7 @@ def test_a_hung_supervisord_does_not_hang_down_and_nothing_is_left(shared: Lab, 
     done = second.run("down")
     assert done.returncode == 0, done.stderr
     assert second.processes() == []
+    assert not second.stack.layout.run.exists()
     assert shared.pids() == undisturbed
 
 
@@ -74,7 +76,7 @@ def test_down_leaves_no_process_and_a_warm_up_is_quick(second: Lab) -> None:
     assert second.run("down").returncode == 0
 
 
-def test_a_taken_port_names_its_owner(new_lab: Callable[[], Lab]) -> None:
+def test_a_taken_port_names_its_owner(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab()
     port = lab.stack.topology.address("prometheus").port
     with socket.socket() as squatter:
@@ -87,7 +89,21 @@ def test_a_taken_port_names_its_owner(new_lab: Callable[[], Lab]) -> None:
     assert lab.processes() == []
 
 
-def test_a_full_disk_is_told_before_anything_starts(new_lab: Callable[[], Lab]) -> None:
+def test_up_and_down_leave_a_lab_alone_that_a_run_holds(new_lab: Callable[..., Lab]) -> None:
+    lab = new_lab()
+    runs = RunStore(lab.config.state_dir)
+    runs.acquire()
+    try:
+        for command in ("up", "down"):
+            done = lab.run(command)
+            assert done.returncode == 3
+            assert "holds this lab" in done.stderr
+    finally:
+        runs.release()
+    assert lab.processes() == []
+
+
+def test_a_full_disk_is_told_before_anything_starts(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab()
     done = lab.run("up", LAB_DISK_FREE_MIN_BYTES=str(2**60))
     assert done.returncode == 3

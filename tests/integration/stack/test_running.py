@@ -16,7 +16,7 @@ from chaos.stacks.embedded.identity import ports_of
 from chaos.stacks.embedded.readiness import fetch_json, redis_command
 from tests.integration.stack.conftest import Lab, eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 PSS_BYTES_MAX = int(1.25 * 2**30)
 

@@ -1,0 +1,72 @@
+"""What `lab status` says of a run, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chaos.adapters.runstore import RunStore
+from chaos.cli import main as cli
+from chaos.domain.journal import ActiveRun, ProcessRef
+
+Begin = Callable[..., None]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Begin:
+    """Record a run as active, held by this process or by one that is gone."""
+    monkeypatch.setenv("LAB_STATE_ROOT", str(tmp_path))
+    monkeypatch.setenv("LAB_ID", "unit")
+    own = ProcessRef(os.getpid(), psutil.Process().create_time())
+    gone = ProcessRef(os.getpid(), 1.0)
+
+    def record(*, held: bool, lives: bool = True) -> None:
+        state_dir = tmp_path / "unit"
+        state_dir.mkdir()
+        RunStore(state_dir).set_active(
+            ActiveRun(
+                run_id="r1",
+                mode="scenario",
+                scenario="03-connection-refused",
+                variant="wrong-port",
+                seed=7,
+                started_unix=time.time(),
+                held=held,
+                deadline_unix=time.time() + 600,
+                runner=own if lives else gone,
+                guardian=None,
+            )
+        )
+
+    return record
+
+
+def test_the_cause_of_a_run_is_shown_only_when_asked_for(
+    begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(held=True)
+    cli.main(["status"])
+    told = capsys.readouterr().out
+    assert "run active: yes, scenario 03-connection-refused" in told
+    assert "held until" in told
+    assert "wrong-port" not in told
+    cli.main(["status", "--json"])
+    told = capsys.readouterr().out
+    assert json.loads(told)["run"]["held"] is True
+    assert "wrong-port" not in told
+    cli.main(["status", "--reveal"])
+    assert "variant wrong-port" in capsys.readouterr().out
+
+
+def test_a_run_whose_processes_are_gone_is_told_with_the_remedy(
+    begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(held=False, lives=False)
+    cli.main(["status"])
+    assert "end it with `lab heal`" in capsys.readouterr().out
