@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,8 @@ class ApiSource:
     def __init__(self, endpoints: Mapping[str, str], *, timeout_seconds: float) -> None:
         self._endpoints = endpoints
         self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._shared: httpx.Client | None = None
 
     def check(self, config: ApiConfig) -> None:
         """Refuse an endpoint that is not configured."""
@@ -66,26 +69,35 @@ class ApiSource:
 
     def collect(self, config: ApiConfig) -> list[Record]:
         """Return the items of all pages."""
-        import httpx  # noqa: PLC0415  the API process only checks configurations and never calls
-
         self.check(config)
+        client = self._client()
         base = self._endpoints[config.endpoint].rstrip("/")
         records: list[Record] = []
         give_up_at = time.monotonic() + COLLECT_TIMEOUT_SECONDS
-        with httpx.Client(timeout=self._timeout_seconds, trust_env=False, follow_redirects=False) as client:
-            for number in range(1, PAGES_MAX + 1):
-                if time.monotonic() > give_up_at:
-                    message = f"not finished after {COLLECT_TIMEOUT_SECONDS:g} s"
-                    raise SourceError("timeout", message, retryable=True, outcome="timeout")
-                url = f"{base}/v1/{config.resource}"
-                with source_call(SourceType.API, url) as call:
-                    page = self._page(client, call, url, {"page": number, "page_size": config.page_size})
-                records += page.items
-                if len(records) > RECORDS_MAX:
-                    raise too_much(f"{RECORDS_MAX} records")
-                if number >= page.pages:
-                    return records
+        for number in range(1, PAGES_MAX + 1):
+            if time.monotonic() > give_up_at:
+                message = f"not finished after {COLLECT_TIMEOUT_SECONDS:g} s"
+                raise SourceError("timeout", message, retryable=True, outcome="timeout")
+            url = f"{base}/v1/{config.resource}"
+            with source_call(SourceType.API, url) as call:
+                page = self._page(client, call, url, {"page": number, "page_size": config.page_size})
+            records += page.items
+            if len(records) > RECORDS_MAX:
+                raise too_much(f"{RECORDS_MAX} records")
+            if number >= page.pages:
+                return records
         raise too_much(f"{PAGES_MAX} pages")
+
+    def _client(self) -> httpx.Client:
+        import httpx  # noqa: PLC0415  the API process only checks configurations and never calls
+
+        # One for all jobs: each new one reads every certificate authority of the machine.
+        with self._lock:
+            if self._shared is None:
+                self._shared = httpx.Client(
+                    timeout=self._timeout_seconds, trust_env=False, follow_redirects=False
+                )
+            return self._shared
 
     def _page(self, client: httpx.Client, call: SourceCall, url: str, params: dict[str, int]) -> _Page:
         body = self._get(client, url, params)

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS_MAX = 15.0
+START_SECONDS_MAX = 40.0  # seconds of a machine that also builds and boots other things
 STOP_SECONDS_MAX = 30.0
 _SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 

@@ -16,7 +16,7 @@ from app.database.engine import ConnectError, ConnectOptions, Connector
 from app.settings import DatabaseTarget
 from tests.support.databases import target
 from tests.support.ports import free_port
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import SUPERUSER, PostgresServer
 from tests.support.tcp import PathState, TcpForwarder
 from tests.support.waiting import eventually
 
@@ -143,17 +143,25 @@ def test_too_many_clients_when_only_reserved_slots_are_left(running: Callable[..
     server = running(max_connections=5, superuser_reserved_connections=3, max_wal_senders=0)
     with ExitStack() as clients:
         for _ in range(2):
-            clients.enter_context(
-                closing(psycopg2.connect(host="127.0.0.1", port=server.port, user="dcs", dbname="postgres"))
-            )
+            # The connection that saw the server start may still hold a slot for a moment.
+            client = eventually(lambda: _client(server, "dcs"), within_seconds=10, what="a free slot")
+            clients.enter_context(closing(client))
         assert reason(target(server.port)) == "too_many_clients"
+
+
+def _client(server: PostgresServer, user: str) -> psycopg2.extensions.connection | None:
+    try:
+        return psycopg2.connect(host="127.0.0.1", port=server.port, user=user, dbname="postgres")
+    except psycopg2.OperationalError:
+        return None
 
 
 def test_too_many_clients_when_nothing_is_left(running: Callable[..., PostgresServer]) -> None:
     server = running(max_connections=5, superuser_reserved_connections=3, max_wal_senders=0)
     with ExitStack() as clients:
         for _ in range(5):
-            clients.enter_context(server.connection())
+            client = eventually(lambda: _client(server, SUPERUSER), within_seconds=10, what="a free slot")
+            clients.enter_context(closing(client))
         assert reason(target(server.port)) == "too_many_clients"
 
 
