@@ -19,7 +19,7 @@ from chaos.stacks.embedded.memory import pss_bytes
 from chaos.stacks.embedded.processes import children_by_parent, is_stopped
 from chaos.stacks.embedded.supervisor import BACKOFF, EXITED, FATAL, RUNNING, STOPPED, ProcessInfo
 
-_NOT_OF_THE_BASELINE = frozenset({"run.lock", "up.lock", "active.json", "runs"})
+_NOT_OF_THE_BASELINE = frozenset({"run.lock", "up.lock", "active.json", "runs", "reports"})
 
 
 @dataclass(frozen=True)
