@@ -16,6 +16,8 @@ from chaos.errors import DiskFullError, StackError
 SOCKET_PATH_BYTES_MAX = 100
 """sockaddr_un holds 108 bytes; PostgreSQL adds a lock file beside its socket."""
 
+SHORT_BASE = Path("/tmp")  # noqa: S108 - a directory in it is checked for its owner before use
+
 _LONGEST_SOCKET_NAME = "postgres/.s.PGSQL.65535.lock"
 
 
@@ -92,7 +94,7 @@ class Layout:
         if len(os.fsencode(usual / _LONGEST_SOCKET_NAME)) < SOCKET_PATH_BYTES_MAX:
             return usual
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path(f"/tmp/firedrill-{os.geteuid()}-{name}")  # noqa: S108 - checked for its owner in create()
+        return SHORT_BASE / f"firedrill-{os.geteuid()}-{name}"
 
     @property
     def supervisor_socket(self) -> Path:

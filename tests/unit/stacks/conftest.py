@@ -8,9 +8,18 @@ import pytest
 
 from chaos.config import LabConfig
 from chaos.domain.topology import embedded_topology
+from chaos.stacks.embedded import layout as layout_module
 from chaos.stacks.embedded.assembly import COMPANIONS, TOOL_OF_DAEMON
 from chaos.stacks.embedded.daemon import Context
 from chaos.stacks.embedded.layout import Layout
+
+
+@pytest.fixture(autouse=True)
+def _no_directories_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pytest's paths are long, so sockets would get a directory outside; no socket is made here."""
+    monkeypatch.setattr(layout_module, "SHORT_BASE", tmp_path_factory.mktemp("short"))
 
 
 @pytest.fixture

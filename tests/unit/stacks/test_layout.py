@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.errors import DiskFullError, StackError
+from chaos.stacks.embedded import layout as layout_module
 from chaos.stacks.embedded.layout import (
     SOCKET_PATH_BYTES_MAX,
     Layout,
@@ -26,6 +27,12 @@ def test_sockets_are_in_the_state_directory_while_their_path_is_short() -> None:
     assert Layout(Path("/var/lib/firedrill/abc")).run == Path("/var/lib/firedrill/abc/run")
 
 
+@pytest.fixture
+def real_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout_module, "SHORT_BASE", Path("/tmp"))  # noqa: S108 - nothing is made there
+
+
+@pytest.mark.usefixtures("real_base")
 def test_sockets_of_a_long_path_go_to_a_short_directory_of_their_own() -> None:
     one, other = Layout(Path("/x" * 60 + "/one")), Layout(Path("/x" * 60 + "/other"))
     assert one.run != other.run
@@ -33,6 +40,7 @@ def test_sockets_of_a_long_path_go_to_a_short_directory_of_their_own() -> None:
     assert len(os.fsencode(one.supervisor_socket)) < SOCKET_PATH_BYTES_MAX
 
 
+@pytest.mark.usefixtures("real_base")
 def test_umlauts_count_as_bytes() -> None:
     assert _socket_bytes(Layout(Path("/" + "ü" * 40))) < SOCKET_PATH_BYTES_MAX
 
