@@ -53,3 +53,9 @@ class DiskFullError(LabError):
 
 class AdapterError(LabError):
     """A daemon did not answer as its API promises. Run `lab status`."""
+
+
+class RunInterruptedError(LabError):
+    """The run was interrupted, and what it broke was healed."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED

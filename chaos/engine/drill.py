@@ -22,7 +22,7 @@ from chaos.engine.judge import LATE_SECONDS_MAX, Judge
 from chaos.engine.plan import AlertPlan
 from chaos.engine.prober import Prober
 from chaos.engine.timeline import Timeline
-from chaos.errors import LabError
+from chaos.errors import LabError, RunInterruptedError
 from chaos.faults.kinds import injector
 from chaos.faults.remedies import apply_remedy
 from chaos.ports import Guardian, Journal, Operators
@@ -94,6 +94,8 @@ class Drill:
         error: str | None = None
         try:
             self._judge_all()
+        except RunInterruptedError:
+            raise  # nobody asked for a verdict any more
         except LabError as failure:
             error = str(failure)
             self._timeline.add("verdict", f"the lab could not judge: {error}")

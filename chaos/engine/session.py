@@ -11,16 +11,10 @@ from types import FrameType
 from chaos.domain.journal import ActiveRun, Phase, ProcessRef
 from chaos.domain.waiting import HEAL_SECONDS_MAX
 from chaos.engine.heal import HealReport, heal
-from chaos.errors import ExitCode, LabError
+from chaos.errors import RunInterruptedError
 from chaos.ports import HoldingGuardian, Journal, Operators, RunBook
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class RunInterruptedError(LabError):
-    """The run was interrupted; what it broke has been healed."""
-
-    exit_code = ExitCode.INTERRUPTED
 
 
 class Interrupts:

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from chaos.domain.journal import ActiveRun, Phase, ProcessRef
-from chaos.engine.session import Run, RunInterruptedError, Session
-from chaos.errors import ExitCode, StackError
+from chaos.engine.session import Run, Session
+from chaos.errors import ExitCode, RunInterruptedError, StackError
 from tests.support.fakes import FakeGuardian, FakeRunBook, World
 
 
