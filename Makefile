@@ -24,7 +24,7 @@ seed = $(if $(SEED),--seed '$(SEED)')
 hold = $(if $(HOLD),--hold '$(HOLD)')
 keep = $(if $(KEEP),--keep)
 
-.PHONY: help setup up down status logs heal doctor test test-full lint clean runtime development always
+.PHONY: help setup up down status logs heal doctor test test-full lint render clean runtime development always
 
 help: ## Show this
 	@echo "Firedrill: break a real service on purpose, and see whether the right person would be told in time."
@@ -71,6 +71,9 @@ test-full: development ## The same with every variant, every seed and the long r
 
 lint: development ## Static checks only
 	@$(BIN) scripts/run_tests.py --checks-only
+
+render: runtime ## Write the generated documents again
+	@$(BIN) -m scripts.render_docs
 
 setup: development ## Install everything that the targets above would install by themselves
 

@@ -22,7 +22,7 @@ from chaos.domain.topology import embedded_topology
 from chaos.domain.watching import Rule, parse_rules
 from chaos.stacks.embedded.toolchain import ToolchainSettings
 from chaos.stacks.rendering import lab_clock, read_rules, render_observability
-from scripts.settings_notes import DEFAULTS, NOTES
+from scripts import settings_notes
 
 NOTICE = "<!-- do not edit; run make render -->"
 ENV_NOTICE = "# do not edit; run make render"
@@ -104,7 +104,7 @@ def env_example() -> str:
         lines += ["", f"# --- {title} ---"]
         for name, default, note in settings(model):
             lines += ["", *textwrap.wrap(note, 108, initial_indent="# ", subsequent_indent="# ")]
-            lines.append(f"#{name}={'' if name in DEFAULTS else default}")
+            lines.append(f"#{name}={'' if name in settings_notes.DEFAULTS else default}")
     return "\n".join(lines) + "\n"
 
 
@@ -119,9 +119,9 @@ def settings(model: type[BaseSettings]) -> Iterator[tuple[str, str, str]]:
     for field, info in model.model_fields.items():
         name = (prefix + field).upper()
         own = info.description or documented.get(field, "")
-        if bool(own) == (name in NOTES):
+        if bool(own) == (name in settings_notes.NOTES):
             raise UndescribedError(f"{name} is described {'twice' if own else 'nowhere'}")
-        yield name, _default(name, info), own or NOTES[name]
+        yield name, _default(name, info), own or settings_notes.NOTES[name]
 
 
 def _attribute_docstrings(model: type[BaseSettings]) -> Mapping[str, str]:
@@ -138,8 +138,8 @@ def _attribute_docstrings(model: type[BaseSettings]) -> Mapping[str, str]:
 
 
 def _default(name: str, info: FieldInfo) -> str:
-    if name in DEFAULTS:
-        return DEFAULTS[name]
+    if name in settings_notes.DEFAULTS:
+        return settings_notes.DEFAULTS[name]
     value = info.get_default()
     if value is None:
         return ""
