@@ -17,14 +17,14 @@ from chaos.engine.load import load_all
 from chaos.forwarder.forward import DAEMONS
 from scripts.reference_pages import alert_rules, declared_metrics, label_values
 from tests.catalogue.log_events import COMMON, bound_keys, read_events
-from tests.rules.checks import promql_commands
 
 TARGET_LABELS = frozenset({"job", "instance", "service", "component"})
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 EXPORTER_METRICS = Path(__file__).with_name("exporter_metrics.yml")
 # The lab fills these in when a run begins.
 _PLACEHOLDERS = {"$since_fault": "1m", "$since_act": "1m", "$database_host": "h", "$database_port": "1"}
-_LOGQL_COMMAND = re.compile(r"^lab logql '(.*?)'", re.MULTILINE)
+_PROMQL_COMMAND = re.compile(r"^ *lab promql '(.*?)'", re.MULTILINE)
+_LOGQL_COMMAND = re.compile(r"^ *lab logql '(.*?)'", re.MULTILINE)
 _STREAM = re.compile(r"\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!=|!~|=)\s*"([^"]*)"')
 _STREAM_LABELS = frozenset(
@@ -42,25 +42,28 @@ class Query:
 
 
 def metric_queries(root: Path) -> Iterator[Query]:
-    """Yield every PromQL expression of rules, scenarios and runbooks."""
+    """Yield every PromQL expression of rules, scenarios and documents."""
     for rule in alert_rules(root):
         yield Query(f"rule {rule.name}", rule.expression)
     for where, signal in _signals(root):
         if isinstance(signal, MetricSignal):
             yield Query(where, _filled(signal.expr))
-    for path in sorted((root / "docs" / "runbooks").glob("*.md")):
-        for text in promql_commands(path.read_text(encoding="utf-8")):
-            yield Query(f"runbook {path.stem}", text)
+    yield from _commands(root, _PROMQL_COMMAND)
 
 
 def log_queries(root: Path) -> Iterator[Query]:
-    """Yield every LogQL query of scenarios and runbooks."""
+    """Yield every LogQL query of scenarios and documents."""
     for where, signal in _signals(root):
         if isinstance(signal, LogSignal):
             yield Query(where, _filled(signal.query))
-    for path in sorted((root / "docs" / "runbooks").glob("*.md")):
-        for text in _LOGQL_COMMAND.findall(path.read_text(encoding="utf-8")):
-            yield Query(f"runbook {path.stem}", text)
+    yield from _commands(root, _LOGQL_COMMAND)
+
+
+def _commands(root: Path, command: re.Pattern[str]) -> Iterator[Query]:
+    for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        kind = "runbook" if path.parent.name == "runbooks" else "document"
+        for text in command.findall(path.read_text(encoding="utf-8")):
+            yield Query(f"{kind} {path.stem}", text)
 
 
 def _signals(root: Path) -> Iterator[tuple[str, object]]:

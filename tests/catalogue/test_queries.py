@@ -19,13 +19,13 @@ APP = ROOT / "app"
 
 def test_every_query_asks_prometheus_for_what_exists() -> None:
     queries = list(metric_queries(ROOT))
-    assert {query.where.split(" ")[0] for query in queries} == {"rule", "scenario", "runbook"}
+    assert {query.where.split(" ")[0] for query in queries} == {"rule", "scenario", "runbook", "document"}
     assert [problem for query in queries for problem in metric_problems(query)] == []
 
 
 def test_every_query_asks_loki_for_what_exists() -> None:
     queries = list(log_queries(ROOT))
-    assert {query.where.split(" ")[0] for query in queries} == {"scenario", "runbook"}
+    assert {query.where.split(" ")[0] for query in queries} == {"scenario", "runbook", "document"}
     assert [problem for query in queries for problem in log_problems(query, APP)] == []
 
 
