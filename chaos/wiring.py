@@ -68,9 +68,7 @@ def open_lab(config: LabConfig | None = None) -> Lab:
         notifications=notifications,
         database=PostgresAdmin(stack.admin_dsn),
         cache=cache,
-        data_path=ServiceDataPath(
-            topology, stack.service_settings, lambda: stack.launched_overrides("api-1")
-        ),
+        data_path=ServiceDataPath(topology, stack.service_settings, stack.launched_overrides),
         clock=SystemClock(),
     )
 

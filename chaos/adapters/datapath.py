@@ -16,6 +16,7 @@ from chaos.ports import ProbeResult
 CONNECT_TIMEOUT_SECONDS = 2  # libpq's smallest
 HEALTH_TIMEOUT_SECONDS = 2.0
 APIS = ("api-1", "api-2")
+SERVICE = (*APIS, "worker-1", "worker-2")
 
 # What a server or the network says, in libpq's words. Order matters: the first match wins.
 _REASONS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -40,13 +41,13 @@ def reason_of(message: str) -> str:
 
 
 class ServiceDataPath:
-    """Connects with the service's present settings: the baseline plus what api-1 was started with."""
+    """Connects with the service's present settings: the baseline plus what was deployed since."""
 
     def __init__(
         self,
         topology: Topology,
         settings: Callable[[], Mapping[str, str]],
-        overrides: Callable[[], Mapping[str, str]],
+        overrides: Callable[[str], Mapping[str, str]],
     ) -> None:
         self._topology = topology
         self._settings = settings
@@ -55,11 +56,11 @@ class ServiceDataPath:
     def probe(self) -> ProbeResult:
         """Connect, ask for one row, and say what happened."""
         started = time.time()
-        overrides = self._overrides()
-        if overrides and not self.answering(APIS[:1]):
-            # A service that is still starting with its settings has not met them yet.
+        changed = {name: env for name in SERVICE if (env := self._overrides(name))}
+        if changed and not self.answering(tuple(changed)):
+            # A service that is still starting with other settings has not met them yet.
             return ProbeResult(started, ok=False, reason="no answer")
-        env = {**self._settings(), **overrides}
+        env = {**self._settings(), **next(iter(changed.values()), {})}
         try:
             connection = psycopg2.connect(
                 host=env["DCS_DATABASE_HOST"],

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from chaos.domain.run import Event
 
+PLAIN_WIDTH = 100  # of what is piped or logged: nothing is folded at it
 _STYLES = {
     "steady": "green",
     "fault": "bold red",
@@ -28,7 +29,8 @@ _STYLES = {
 @functools.cache
 def console() -> Console:
     """Return the console of this process: no colours unless it is a terminal."""
-    return Console(highlight=False, soft_wrap=True)
+    found = Console(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH)
 
 
 def say(text: str) -> None:

@@ -80,7 +80,7 @@ def _alerts(stack: EmbeddedStack) -> list[dict[str, str]] | None:
 def _service(stack: EmbeddedStack) -> dict[str, Any]:
     """Return the front door and, per API, why its database is away as its own ``/health`` says."""
     topology = stack.topology
-    path = ServiceDataPath(topology, stack.service_settings, dict)
+    path = ServiceDataPath(topology, stack.service_settings, stack.launched_overrides)
     return {"url": topology.address("nginx").url, "database_away": path.service_reasons()}
 
 

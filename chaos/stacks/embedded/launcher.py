@@ -53,7 +53,7 @@ fi
 printf '{"pid": %s, "started_unix": %s, "overrides": {%s}}\n' "$$" "$(date +%s)" "$json" \
     > "$state/launched/$name.json"
 if [ -n "$delay" ]; then sleep "$delay"; fi
-if [ -n "$end_after" ]; then exec timeout -s QUIT -k 5 "$end_after" "$@"; fi
+if [ -n "$end_after" ]; then exec timeout -s QUIT "$end_after" "$@"; fi
 exec "$@"
 """
 
