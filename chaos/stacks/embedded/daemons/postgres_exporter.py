@@ -15,7 +15,12 @@ def daemons(context: Context) -> list[Daemon]:
     return [
         Daemon(
             name=name,
-            command=[str(context.tool("postgres_exporter")), f"--web.listen-address={address}"],
+            command=[
+                str(context.tool("postgres_exporter")),
+                f"--web.listen-address={address}",
+                # Its columns moved in PostgreSQL 17: it would log an error at every scrape.
+                "--no-collector.bgwriter",
+            ],
             env={
                 "DATA_SOURCE_URI": f"{database}/postgres?sslmode=disable&connect_timeout=2",
                 "DATA_SOURCE_USER": "exporter",
