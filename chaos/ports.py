@@ -68,6 +68,15 @@ class ProbeResult:
 
 
 @dataclass(frozen=True)
+class LogLine:
+    """One line of a log: when it was written, its text, and its labels and metadata."""
+
+    at_unix: float
+    text: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class RuleTexts:
     """The configuration that is deployed, as its daemons report or load it."""
 
@@ -163,8 +172,8 @@ class Logs(Protocol):
     def truth(self, query: str, start_unix: float) -> bool:
         """Return whether a log query finds a line since then, or a metric query is true now."""
 
-    def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
-        """Return the newest (unix time, line) pairs since then, oldest first."""
+    def lines(self, query: str, start_unix: float, limit: int) -> list[LogLine]:
+        """Return the newest lines since then, oldest first."""
 
     def first_unix(self, query: str, start_unix: float) -> float | None:
         """Return when the first line since then that a log query finds was written, if there is one."""

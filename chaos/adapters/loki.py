@@ -6,6 +6,7 @@ import time
 
 from chaos.adapters.http import JsonApi
 from chaos.errors import AdapterError
+from chaos.ports import LogLine
 
 _READY_LOOKBACK_SECONDS = 60.0
 _NANOSECONDS = 1_000_000_000
@@ -29,11 +30,11 @@ class Loki:
             raise AdapterError(f"{query!r} is a {data['resultType']}, not an instant vector")
         return bool(data["result"])
 
-    def lines(self, query: str, start_unix: float, limit: int) -> list[tuple[float, str]]:
-        """Return the newest (unix time, line) pairs since then, oldest first."""
-        return self._pairs(query, start_unix, limit, "backward")[-limit:]
+    def lines(self, query: str, start_unix: float, limit: int) -> list[LogLine]:
+        """Return the newest lines since then, oldest first."""
+        return self._lines(query, start_unix, limit, "backward")[-limit:]
 
-    def _pairs(self, query: str, start_unix: float, limit: int, direction: str) -> list[tuple[float, str]]:
+    def _lines(self, query: str, start_unix: float, limit: int, direction: str) -> list[LogLine]:
         data = self._api.get(
             "/loki/api/v1/query_range",
             query=query,
@@ -44,13 +45,17 @@ class Loki:
         )["data"]
         if data["resultType"] != "streams":
             raise AdapterError(f"{query!r} is no log query")
-        pairs = [(int(at) / _NANOSECONDS, line) for item in data["result"] for at, line, *_ in item["values"]]
-        return sorted(pairs)
+        found = [
+            LogLine(int(at) / _NANOSECONDS, line, item["stream"])
+            for item in data["result"]
+            for at, line, *_ in item["values"]
+        ]
+        return sorted(found, key=lambda line: line.at_unix)
 
     def first_unix(self, query: str, start_unix: float) -> float | None:
         """Return when the first line since then that a log query finds was written, if there is one."""
-        pairs = self._pairs(query, start_unix, 1, "forward")
-        return pairs[0][0] if pairs else None
+        found = self._lines(query, start_unix, 1, "forward")
+        return found[0].at_unix if found else None
 
     def ready(self) -> None:
         """Raise unless Loki answers and has ingested a line of the service lately."""

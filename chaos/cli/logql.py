@@ -12,9 +12,12 @@ from chaos.adapters.loki import Loki
 from chaos.cli.output import say
 from chaos.domain.durations import parse_duration_seconds
 from chaos.errors import UsageError
+from chaos.ports import LogLine
 from chaos.wiring import open_lab
 
 LINES_MAX = 5000
+_ORIGIN = ("service_", "deployment_", "telemetry_", "scope_", "observed_", "severity_", "log_file_")
+_SAID = frozenset({"event", "timestamp", "detected_level", "flags", "service", "instance", "level", "msg"})
 
 
 @click.command()
@@ -35,9 +38,20 @@ def command(query: str, since: str, limit: int, *, as_json: bool) -> None:
         return
     lines = loki.lines(query, start, limit)
     if as_json:
-        click.echo(json.dumps([{"at_unix": at, "line": line} for at, line in lines], indent=2))
+        rows = [{"at_unix": line.at_unix, "line": line.text, "labels": dict(line.labels)} for line in lines]
+        click.echo(json.dumps(rows, indent=2, sort_keys=True))
         return
-    for at, line in lines:
-        say(f"{dt.datetime.fromtimestamp(at, dt.UTC).strftime('%H:%M:%S.%f')[:-3]}  {line}")
+    for line in lines:
+        stamp = dt.datetime.fromtimestamp(line.at_unix, dt.UTC).strftime("%H:%M:%S.%f")[:-3]
+        say(f"{stamp}  {line.labels.get('service_instance_id', ''):<9} {line.text}  {_keys(line)}".rstrip())
     if not lines:
         say(f"(no line in the last {since})")
+
+
+def _keys(line: LogLine) -> str:
+    """Return what a line carries beside its text; what says where it came from is left out."""
+    return "  ".join(
+        f"{key}={value}"
+        for key, value in sorted(line.labels.items())
+        if not key.startswith(_ORIGIN) and key not in _SAID and value != line.text
+    )

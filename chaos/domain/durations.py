@@ -31,5 +31,5 @@ def _coerce(value: object) -> float:
     raise ValueError(msg)
 
 
-Seconds = Annotated[float, BeforeValidator(_coerce)]
+Seconds = Annotated[float, BeforeValidator(_coerce, json_schema_input_type=str)]
 """A field that is written as text with a unit and read as seconds."""

@@ -4,7 +4,7 @@ import pytest
 
 from chaos.engine import baseline
 from chaos.engine.heal import NotHealedError, heal, leftovers
-from tests.support.fakes import World
+from tests.support.world import World
 
 
 def quiet(_: str) -> None:

@@ -13,7 +13,8 @@ from chaos.engine.timeline import Timeline
 from chaos.errors import AdapterError
 from chaos.ports import ActiveAlert, Sample
 from chaos.signals.truth import Ranges
-from tests.support.fakes import START_UNIX, World, notification
+from tests.support.fakes import START_UNIX
+from tests.support.world import World, notification
 
 ALERT = "PostgresUnreachable"
 PLAN = AlertPlan(

@@ -4,7 +4,8 @@ import pytest
 
 from chaos.engine.prober import FaultNotLiveError, Prober, first_failure
 from chaos.ports import ProbeResult
-from tests.support.fakes import START_UNIX, FakeDataPath, World
+from tests.support.fakes import START_UNIX, FakeDataPath
+from tests.support.world import World
 
 REASONS = ("refused",)
 

@@ -9,7 +9,8 @@ import pytest
 from chaos.domain.journal import ActiveRun, Phase, ProcessRef
 from chaos.engine.session import Run, Session
 from chaos.errors import ExitCode, RunInterruptedError, StackError
-from tests.support.fakes import FakeGuardian, FakeRunBook, World
+from tests.support.fakes import FakeGuardian, FakeRunBook
+from tests.support.world import World
 
 
 class Scene:
