@@ -36,6 +36,8 @@ sys.exit(130)
 def lab(tmp_path: Path) -> Path:
     package = tmp_path / "chaos" / "cli"
     package.mkdir(parents=True)
+    for folder in (package, package.parent):  # a real package, or the installed one would win
+        (folder / "__init__.py").write_text("")
     (package / "__main__.py").write_text(LAB)
     (package / "main.py").write_text("")
     return tmp_path
