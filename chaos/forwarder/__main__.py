@@ -41,13 +41,18 @@ def main() -> None:
     parser.add_argument(
         "--program", type=_name, action="append", help="follow only these (repeat; default: every daemon)"
     )
+    parser.add_argument(
+        "--positions", type=Path, help="keeps how far each file was read; without it old lines are skipped"
+    )
     options = parser.parse_args()
     with serving.reporting_errors(PROGRAM):
         registry = serving.new_registry()
         metrics = Metrics(registry)
         shipper = Shipper(options.endpoint, metrics.count)
         programs = options.program or DAEMONS
-        forwarder = Forwarder(options.logs_dir, programs, options.environment, shipper, metrics)
+        forwarder = Forwarder(
+            options.logs_dir, programs, options.environment, shipper, metrics, positions=options.positions
+        )
 
         @contextlib.asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from opentelemetry.util.types import AnyValue
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from chaos.forwarder.levels import level_and_message
+from chaos.forwarder.positions import load, save
 from chaos.forwarder.ship import Shipper
-from chaos.forwarder.tail import Tail
+from chaos.forwarder.tail import BEGINNING, Position, Tail
 
 POLL_INTERVAL_SECONDS = 0.2
 LINES_PER_SECOND_MAX = 500
@@ -127,15 +129,28 @@ class Forwarder:
     """Polls every source and hands what it reads to the shipper."""
 
     def __init__(
-        self, logs_dir: Path, programs: Sequence[str], environment: str, shipper: Shipper, metrics: Metrics
+        self,
+        logs_dir: Path,
+        programs: Sequence[str],
+        environment: str,
+        shipper: Shipper,
+        metrics: Metrics,
+        *,
+        positions: Path | None = None,
     ) -> None:
         self._shipper = shipper
         self._metrics = metrics
+        self._positions = positions
+        self._kept: dict[str, Position] = {}
         self._sources = [Source(logs_dir / f"{name}.log", name, environment) for name in programs]
         if "nginx" in programs:
             self._sources.append(Source(logs_dir / ACCESS_LOG, "nginx", environment))
+        kept = load(positions) if positions else {}
         for source in self._sources:
-            source.tail.start_at_end()
+            if positions is None:
+                source.tail.start_at_end()
+            else:
+                source.tail.resume(kept.get(source.tail.path.name, BEGINNING))
             for outcome in OUTCOMES:
                 metrics.lines.labels(source.program, outcome)
 
@@ -144,6 +159,16 @@ class Forwarder:
         for source in self._sources:
             self._shipper.put(source.read(self._metrics))
         self._metrics.queued.set(len(self._shipper))
+        self._keep_positions()
+
+    def _keep_positions(self) -> None:
+        if self._positions is None:
+            return
+        now = {s.tail.path.name: at for s in self._sources if (at := s.tail.position()) is not None}
+        if now != self._kept:
+            with contextlib.suppress(OSError):  # a full disk costs repeated lines, not the forwarder
+                save(self._positions, now)
+                self._kept = now
 
     async def run(self) -> None:
         """Poll until cancelled, then once more, so that last lines are not left behind."""

@@ -9,16 +9,30 @@ from pathlib import Path
 
 LINE_MAX_BYTES = 8 * 1024
 POLL_BYTES_MAX = 256 * 1024
+BACKLOG_BYTES_MAX = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a file: which file (device, inode), and how many bytes into it."""
+
+    inode: tuple[int, int]
+    offset: int
+
+
+BEGINNING = Position((0, 0), 0)
+"""Where to begin with a file nobody has read: no file has this inode."""
 
 
 @dataclass
 class Tail:
     """One followed file.
 
-    What is in the file at the first look is old and skipped; a file that appears or is replaced later is
-    read from its beginning. A replaced file is read to its end first. A line longer than `LINE_MAX_BYTES`
-    is cut; a line without its newline waits for the rest.
+    Reading goes on at a position that was kept; without one, what is in the file at the first look is
+    old and skipped. A file that appears or is replaced later is read from its beginning. A replaced file
+    is read to its end first. A line longer than `LINE_MAX_BYTES` is cut; a line without its newline waits
+    for the rest.
     """
 
     path: Path
@@ -32,6 +46,26 @@ class Tail:
         """Skip what is already there. Call once, before the first `poll`."""
         if self._open() and self._descriptor is not None:
             self._offset = os.fstat(self._descriptor).st_size
+
+    def resume(self, position: Position) -> None:
+        """Go on where an earlier forwarder stopped. Call once, before the first `poll`.
+
+        A file that was replaced since is read from its beginning, and a backlog beyond
+        `BACKLOG_BYTES_MAX` is cut at its old end.
+        """
+        if not self._open() or self._descriptor is None:
+            return
+        size = os.fstat(self._descriptor).st_size
+        if position.inode == self._inode and position.offset <= size:
+            self._offset = position.offset
+        if size - self._offset > BACKLOG_BYTES_MAX:
+            self._offset, self._cutting = size - BACKLOG_BYTES_MAX, True
+
+    def position(self) -> Position | None:
+        """Return where the next line begins, or None while there is no file."""
+        if self._inode is None:
+            return None
+        return Position(self._inode, self._offset - len(self._partial))
 
     def poll(self) -> list[bytes]:
         """Return the complete lines written since the last call; reads at most `POLL_BYTES_MAX` a file."""

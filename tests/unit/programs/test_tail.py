@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.forwarder.tail import LINE_MAX_BYTES, POLL_BYTES_MAX, Tail
+from chaos.forwarder.positions import load, save
+from chaos.forwarder.tail import BACKLOG_BYTES_MAX, BEGINNING, LINE_MAX_BYTES, POLL_BYTES_MAX, Position, Tail
 
 
 @pytest.fixture
@@ -117,3 +118,56 @@ def test_what_is_not_a_file_is_passed_over(tail: Tail, log: Path, kind: str) -> 
     else:
         os.mkfifo(log)
     assert tail.poll() == []
+
+
+def test_reading_goes_on_at_the_position_that_was_kept(log: Path) -> None:
+    log.write_bytes(b"one\ntwo\nhal")
+    first = Tail(log)
+    first.resume(BEGINNING)
+    assert first.poll() == [b"one", b"two"]
+    kept = first.position()
+    first.close()
+    assert kept is not None
+    with log.open("ab") as file:
+        file.write(b"f\nthree\n")
+    second = Tail(log)
+    second.resume(kept)
+    assert second.poll() == [b"half", b"three"]
+    second.close()
+
+
+def test_a_file_replaced_since_the_position_was_kept_is_read_from_its_beginning(log: Path) -> None:
+    log.write_bytes(b"old\n")
+    first = Tail(log)
+    first.resume(BEGINNING)
+    first.poll()
+    kept = first.position()
+    first.close()
+    assert kept is not None
+    log.rename(log.with_suffix(".1"))
+    log.write_bytes(b"new and longer\n")
+    second = Tail(log)
+    second.resume(kept)
+    assert second.poll() == [b"new and longer"]
+    second.close()
+
+
+def test_a_long_backlog_is_cut_at_its_old_end(log: Path) -> None:
+    lines = BACKLOG_BYTES_MAX // 8 + 100
+    log.write_bytes(b"".join(b"%07d\n" % number for number in range(lines)))
+    tail = Tail(log)
+    tail.resume(BEGINNING)
+    found = tail.poll()
+    tail.close()
+    assert found[-1] == b"%07d" % (lines - 1)
+    assert BACKLOG_BYTES_MAX // 8 - 2 <= len(found) <= BACKLOG_BYTES_MAX // 8
+
+
+def test_positions_are_kept_and_a_spoiled_file_is_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "positions.json"
+    assert load(path) == {}
+    save(path, {"a.log": Position((1, 2), 3)})
+    assert load(path) == {"a.log": Position((1, 2), 3)}
+    for spoiled in ("", "[]", '{"a.log": 3}', '{"a.log": {"inode": 1}}'):
+        path.write_text(spoiled)
+        assert load(path) == {}

@@ -14,6 +14,7 @@ def daemons(context: Context) -> list[Daemon]:
         "--endpoint", context.topology.monitored_via("loki").url + "/otlp/v1/logs",
         "--port", str(context.port("forwarder")),
         "--environment", context.config.id,
+        "--positions", str(context.layout.data / "forwarder" / "positions.json"),
     )  # fmt: skip
     return [
         Daemon(

@@ -44,7 +44,7 @@ log_timezone = 'UTC'
 log_destination = 'stderr'
 logging_collector = off
 log_line_prefix = '%m [%p] %q%u@%d '
-log_connections = 'authorization'
+log_connections = ''
 log_checkpoints = off
 idle_in_transaction_session_timeout = 30s
 """
