@@ -38,16 +38,7 @@ def ready_lab(say: Callable[[str], None], *, keep: bool) -> Iterator[Ready]:
     lock_fd = lab.runs.acquire()
     try:
         session = open_session(lab, lock_fd, say)
-        found_running = lab.stack.is_running() and lab.stack.is_current()
-        if not found_running:
-            with console_report() as report:
-                lab.stack.up(say, report)
-        elif lab.runs.active() is None:
-            left = heal.leftovers(lab.operators)
-            if left:
-                say(f"left over from before: {'; '.join(left)}: healing first")
-                session.heal_now()
-        session.clear_crashed()
+        found_running = bring_up(lab, session, say)
         try:
             yield Ready(lab, session, started_here=not found_running)
         finally:
@@ -57,6 +48,27 @@ def ready_lab(say: Callable[[str], None], *, keep: bool) -> Iterator[Ready]:
                 lab.stack.down(say)
     finally:
         lab.runs.release()
+
+
+def bring_up(lab: Lab, session: Session, say: Callable[[str], None]) -> bool:
+    """Start the stack, or heal the one that runs. Return whether it was found running.
+
+    What a dead run has left is healed before anything is waited for: a program may not be able
+    to become ready as long as it is there.
+    """
+    found_running = lab.stack.is_running() and lab.stack.is_current()
+    if found_running and lab.runs.active() is None:
+        left = heal.leftovers(lab.operators)
+        if left:
+            say(f"left over from before: {'; '.join(left)}: healing first")
+            session.heal_now()
+    elif found_running:
+        session.clear_crashed()
+    else:
+        with console_report() as report:
+            lab.stack.up(say, report)
+        session.clear_crashed()
+    return found_running
 
 
 def seed_or_random(seed: int | None) -> int:

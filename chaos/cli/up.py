@@ -6,10 +6,9 @@ import time
 
 import click
 
-from chaos.adapters.runstore import RunStore
-from chaos.config import LabConfig
-from chaos.stacks.embedded.stack import EmbeddedStack
+from chaos.cli.running import bring_up
 from chaos.stacks.embedded.toolchain import console_report
+from chaos.wiring import open_lab, open_session
 
 _SHOWN = {"Service": "nginx", "Prometheus": "prometheus", "Alertmanager": "alertmanager", "Loki": "loki"}
 
@@ -18,17 +17,17 @@ _SHOWN = {"Service": "nginx", "Prometheus": "prometheus", "Alertmanager": "alert
 def command() -> None:
     """Start every daemon and wait until all of them serve. Harmless when they do already."""
     began = time.monotonic()
-    config = LabConfig()
-    stack = EmbeddedStack(config)
-    runs = RunStore(config.state_dir)
-    runs.acquire()  # a run that holds this lab is not pulled away under itself
+    lab = open_lab()
+    stack = lab.stack
+    lock_fd = lab.runs.acquire()  # a run that holds this lab is not pulled away under itself
     try:
-        with console_report() as report:
-            stack.up(click.echo, report)
+        if bring_up(lab, open_session(lab, lock_fd, click.echo), click.echo):
+            with console_report() as report:
+                stack.up(click.echo, report)  # what was stopped is started again
     finally:
-        runs.release()
+        lab.runs.release()
     for name, cost in stack.missing().items():
         click.echo(f"without {name}: {cost}")
-    click.echo(f"lab {config.id} is up after {time.monotonic() - began:.1f} s")
+    click.echo(f"lab {lab.config.id} is up after {time.monotonic() - began:.1f} s")
     for title, name in _SHOWN.items():
         click.echo(f"  {title:13} {stack.topology.address(name).url}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,12 +16,28 @@ from tests.support.lab import Lab
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 
+@pytest.mark.full
 def test_every_variant_passes_and_its_evidence_is_true_of_it_alone(lab: Lab) -> None:
     code, report, said = lab.drill_json("--variant", "all", "--seed", "7")
     assert code == 0, said
     ids = report["all_variants"]
     assert len(ids) >= 7
     assert [variant["variant"] for variant in report["variants"]] == ids
+    assert_as_promised(report)
+
+
+@pytest.mark.parametrize("variant", ["path-closed", "too-many-clients"])
+def test_a_variant_passes_and_leaves_its_reports(lab: Lab, variant: str) -> None:
+    code, report, said = lab.drill_json("--variant", variant)
+    assert code == 0, said
+    assert_as_promised(report)
+    newest = sorted((lab.config.state_dir / "reports").iterdir())[-1]
+    assert {path.name for path in newest.iterdir()} == {"report.json", "report.junit.xml", "report.html"}
+
+
+def assert_as_promised(report: dict[str, Any]) -> None:
+    """Check detection, its legs and the evidence of every variant that was drilled."""
+    ids = report["all_variants"]
     for variant in report["variants"]:
         assert variant["evidence_row"] == {name: name == variant["variant"] for name in ids}
         assert not any(variant["baseline_row"].values())

@@ -99,6 +99,7 @@ def test_a_closed_path_is_found_by_the_runbook_and_mended(lab: Lab, on_call: OnC
     assert firing(lab) == {"Watchdog"}
 
 
+@pytest.mark.full
 def test_a_wrong_port_shows_as_another_address(lab: Lab, on_call: OnCall) -> None:
     with broken(lab, "wrong-port"):
         shown = on_call.goes_through("PostgresUnreachable")
@@ -108,6 +109,7 @@ def test_a_wrong_port_shows_as_another_address(lab: Lab, on_call: OnCall) -> Non
         assert f"127.0.0.1:{wrong}" in shown["health"]
 
 
+@pytest.mark.full
 def test_a_database_on_its_socket_only_says_so_in_its_log(lab: Lab, on_call: OnCall) -> None:
     with broken(lab, "socket-only"):
         listening = diagnosis("PostgresUnreachable")["listening"]
@@ -121,6 +123,7 @@ def test_a_database_on_its_socket_only_says_so_in_its_log(lab: Lab, on_call: OnC
         assert not re.search(r"\b1\b", on_call.runs(diagnosis("PostgresUnreachable")["server"]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("variant", "alert", "reason"),
     [

@@ -83,13 +83,13 @@ def end(drill: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize(
     "phase",
     [
-        Phase.PLANNED,
-        Phase.STEADY,
-        Phase.INJECTING,
+        pytest.param(Phase.PLANNED, marks=pytest.mark.full),
+        pytest.param(Phase.STEADY, marks=pytest.mark.full),
+        pytest.param(Phase.INJECTING, marks=pytest.mark.full),
         Phase.JUDGING,
-        Phase.REMEDYING,
-        Phase.RECOVERING,
-        Phase.CLOSED,
+        pytest.param(Phase.REMEDYING, marks=pytest.mark.full),
+        pytest.param(Phase.RECOVERING, marks=pytest.mark.full),
+        pytest.param(Phase.CLOSED, marks=pytest.mark.full),
     ],
 )
 def test_a_drill_killed_in_any_phase_is_healed_by_its_guardian(
@@ -102,6 +102,7 @@ def test_a_drill_killed_in_any_phase_is_healed_by_its_guardian(
     assert lab.phases()[-1] is Phase.CLOSED
 
 
+@pytest.mark.full
 def test_a_drill_killed_while_it_heals_is_healed_by_its_guardian(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.JUDGING)
     drill.send_signal(signal.SIGINT)
@@ -111,7 +112,7 @@ def test_a_drill_killed_while_it_heals_is_healed_by_its_guardian(lab: Lab, befor
     assert_as_before(lab, before)
 
 
-@pytest.mark.parametrize("phase", [Phase.INJECTING, Phase.JUDGING])
+@pytest.mark.parametrize("phase", [pytest.param(Phase.INJECTING, marks=pytest.mark.full), Phase.JUDGING])
 def test_drill_and_guardian_killed_together_leave_it_to_heal(
     lab: Lab, before: dict[str, Any], phase: Phase
 ) -> None:
@@ -125,6 +126,7 @@ def test_drill_and_guardian_killed_together_leave_it_to_heal(
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_the_next_drill_heals_what_a_dead_one_left(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.JUDGING)
     kill_guardian(lab)
@@ -136,6 +138,7 @@ def test_the_next_drill_heals_what_a_dead_one_left(lab: Lab, before: dict[str, A
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_a_drill_without_its_guardian_stops_and_heals(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.JUDGING)
     kill_guardian(lab)
@@ -156,6 +159,7 @@ def test_ctrl_c_three_times_in_a_row_heals_and_exits_130(lab: Lab, before: dict[
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_a_bad_deployment_is_rolled_back_when_the_drill_dies(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.JUDGING, "--variant", "wrong-port")
     drill.kill()
@@ -163,6 +167,7 @@ def test_a_bad_deployment_is_rolled_back_when_the_drill_dies(lab: Lab, before: d
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_a_database_that_is_only_on_its_socket_is_healed_without_any_record(
     lab: Lab, before: dict[str, Any]
 ) -> None:
@@ -197,6 +202,7 @@ def test_a_held_scenario_refuses_others_by_name_and_ends_with_heal(lab: Lab, bef
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_a_hold_ends_by_itself(lab: Lab, before: dict[str, Any]) -> None:
     lab.ok("scenario", "3", "--hold", "2s")
     eventually(lambda: not lab.runs.is_locked(), HEALED_SECONDS_MAX, "the guardian has let go")
@@ -204,6 +210,7 @@ def test_a_hold_ends_by_itself(lab: Lab, before: dict[str, Any]) -> None:
     assert_as_before(lab, before)
 
 
+@pytest.mark.full
 def test_a_second_drill_is_refused_while_one_runs(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.STEADY)
     refused = lab.run("drill", "3")
@@ -240,3 +247,13 @@ def silence(lab: Lab) -> None:
     }
     url = lab.stack.topology.address("alertmanager").url
     httpx.post(f"{url}/api/v2/silences", json=body, timeout=5, trust_env=False).raise_for_status()
+
+
+def test_up_heals_what_a_dead_run_left(lab: Lab, before: dict[str, Any]) -> None:
+    drill = begin(lab, Phase.JUDGING, "--variant", "socket-only")
+    kill_guardian(lab)
+    drill.kill()
+    end(drill)
+    lab.ok("up")
+    assert lab.left_over(before) == []
+    assert lab.runs.active() is None

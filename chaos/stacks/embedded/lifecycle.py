@@ -96,6 +96,7 @@ class Lifecycle:
         assembly.write_configuration(context, all_daemons(context), self.source)
         databases.seed_files(self.layout)
         databases.prepare_cluster(context)
+        databases.drop_written_settings(self.layout)
         # A start must not depend on whose shell it came from: only what programs need is passed on.
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
         marker = identity.marker_environment(self.config.id, self.layout.root)
