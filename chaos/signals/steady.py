@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chaos.domain.scenario import MetricSignal, QuietSignal, SteadyState
 from chaos.domain.waiting import POLL_SECONDS
@@ -62,6 +62,23 @@ def _flowing(operators: Operators, traffic_per_second: float) -> list[str]:
     return []
 
 
+def _carried(operators: Operators) -> Mapping[str, float]:
+    """Return the bytes every proxy of the service has carried; none of a proxy that hangs."""
+    try:
+        return operators.service_proxies.carried_bytes()
+    except AdapterError:
+        return {}
+
+
+def _idle(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """Return the paths that nothing has crossed since: a fault on one of them would change nothing."""
+    return [
+        f"nothing crosses proxy {name}: the service goes another way"
+        for name, carried in sorted(now.items())
+        if carried <= before.get(name, 0.0)
+    ]
+
+
 def _unmet(signal: SteadyState, operators: Operators) -> list[str]:
     if isinstance(signal, QuietSignal):
         names = {a.name for a in operators.metrics.active_alerts() if a.state == "firing"}
@@ -107,10 +124,12 @@ def wait(
         StackError: it did not within ``seconds_max``; the message says what was missing last.
     """
     _refuse_stopped(operators)
+    carried = _carried(operators)
     deadline = operators.clock.now() + seconds_max
     steady_since: float | None = None
     while True:
         left = missing(signals, operators, traffic_per_second, watchdog_since_unix)
+        left = left or _idle(carried, _carried(operators))
         now = operators.clock.now()
         if left:
             steady_since = None

@@ -31,7 +31,7 @@ def test_a_variant_passes_and_leaves_its_reports(lab: Lab, variant: str) -> None
     code, report, said = lab.drill_json("--variant", variant)
     assert code == 0, said
     assert_as_promised(report)
-    newest = sorted((lab.config.state_dir / "reports").iterdir())[-1]
+    newest = max((lab.config.state_dir / "reports").iterdir())
     assert {path.name for path in newest.iterdir()} == {"report.json", "report.junit.xml", "report.html"}
 
 

@@ -53,6 +53,8 @@ class FakeProxies:
     deaf: bool = False
     hangs: bool = False
     heals_refused: int = 0
+    bypassed: bool = False
+    carried: float = 0.0
 
     def _answer(self) -> None:
         if self.hangs:
@@ -93,7 +95,8 @@ class FakeProxies:
         return done
 
     def carried_bytes(self) -> Mapping[str, float]:
-        return {}
+        self.carried += 0.0 if self.bypassed else 100.0
+        return {"postgres": self.carried}
 
 
 @dataclass
