@@ -17,10 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from chaos.adapters.runstore import RunStore, read_journal
 from chaos.config import ROOT, LabConfig
 from chaos.domain.journal import Phase
 from chaos.engine import baseline
+from chaos.stacks.embedded import orphans
 from chaos.stacks.embedded.stack import EmbeddedStack
 from chaos.wiring import Lab as Wired
 from chaos.wiring import open_lab
@@ -89,12 +92,12 @@ class Lab:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``lab`` to its end."""
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run ``lab`` to its end, with further settings for this one command."""
         return subprocess.run(
             [sys.executable, "-m", "chaos.cli", *arguments],
             cwd=ROOT,
-            env=self.environment,
+            env=self.environment | settings,
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS_MAX,
@@ -108,6 +111,14 @@ class Lab:
             f"lab {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         )
         return done.stdout
+
+    def pids(self) -> dict[str, int | None]:
+        """Return the pid of every program."""
+        return {program.name: program.pid for program in self.stack.programs()}
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that carries this lab's marker."""
+        return orphans.marked(self.config.id, self.config.state_dir, 0.0)
 
     def drill_json(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
         """Drill scenario 3 and return exit code, report and what was said beside it."""
@@ -132,13 +143,14 @@ class Lab:
 @contextmanager
 def labs() -> Iterator[Callable[..., Lab]]:
     """Yield what makes labs; all of them are down at the end, whatever the tests did."""
-    # Short, because sockets are inside; open, because PostgreSQL runs as another user than root.
-    root = Path(tempfile.mkdtemp(prefix="fd-", dir="/tmp"))
+    # Short, because sockets are inside; open, because PostgreSQL runs as another user than root; with
+    # a space, because people have such.
+    root = Path(tempfile.mkdtemp(prefix="fd ", dir="/tmp"))
     root.chmod(0o755)
     made: list[Lab] = []
 
-    def make(**settings: str) -> Lab:
-        lab = Lab(LabConfig(id=f"t{secrets.token_hex(4)}", state_root=root), settings)
+    def make(below: str = "", **settings: str) -> Lab:
+        lab = Lab(LabConfig(id=f"t{secrets.token_hex(4)}", state_root=root / below), settings)
         made.append(lab)
         return lab
 

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.adapters.runstore import RunStore
 from chaos.stacks.embedded import processes
-from tests.integration.stack.conftest import Lab, eventually
+from tests.support.lab import Lab, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -25,7 +25,7 @@ WARM_UP_SECONDS_MAX = 60.0
 def second(new_lab: Callable[..., Lab], shared: Lab) -> Iterator[Lab]:
     """Another lab beside the shared one, where the path is too long for a socket."""
     lab = new_lab("a/quite long/" + "path " * 12)
-    lab.up()
+    lab.ok("up")
     yield lab
     lab.run("down")
 
@@ -46,7 +46,7 @@ def test_when_supervisord_is_killed_up_ends_what_is_left_and_starts_afresh(share
     assert all(processes.is_live(process) for process in left), "its children survive it"
     assert second.run("status").returncode == 3
 
-    told = second.up()
+    told = second.ok("up")
     assert "ended what nobody looked after" in told
     assert not any(processes.is_live(process) for process in left)
     assert shared.pids() == undisturbed
@@ -66,7 +66,7 @@ def test_a_hung_supervisord_does_not_hang_down_and_nothing_is_left(shared: Lab, 
 
 def test_down_leaves_no_process_and_a_warm_up_is_quick(second: Lab) -> None:
     began = time.monotonic()
-    second.up()
+    second.ok("up")
     took = time.monotonic() - began
     print(f"warm `lab up`: {took:.1f} s")
     assert took < WARM_UP_SECONDS_MAX

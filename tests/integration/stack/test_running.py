@@ -14,7 +14,7 @@ from chaos.domain.topology import DIRECT_PORTS
 from chaos.errors import StackError
 from chaos.stacks.embedded.identity import ports_of
 from chaos.stacks.embedded.readiness import fetch_json, redis_command
-from tests.integration.stack.conftest import Lab, eventually
+from tests.support.lab import Lab, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -63,7 +63,7 @@ def test_nothing_listens_beyond_this_machine(lab: Lab) -> None:
 def test_up_again_changes_nothing_and_is_quick(lab: Lab) -> None:
     before = lab.pids()
     began = time.monotonic()
-    told = lab.up()
+    told = lab.ok("up")
     took = time.monotonic() - began
     assert lab.pids() == before, told
     assert took < 10
