@@ -45,17 +45,22 @@ def stamp(kind: str) -> Path:
     return VENV / f".{kind}-{digest.hexdigest()[:16]}"
 
 
+def is_up_to_date(kind: str) -> bool:
+    """Return whether `.venv` holds what is wanted; the Python it was made with may be gone since."""
+    return stamp(kind).is_file() and PYTHON.is_file()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring `.venv` up to date, one process at a time."""
     parser = argparse.ArgumentParser(description="Bring .venv up to date.")
     parser.add_argument("kind", choices=sorted(FILES))
     kind = parser.parse_args(arguments).kind
-    if stamp(kind).is_file() and PYTHON.is_file():
+    if is_up_to_date(kind):
         return 0
     try:
         with Path(__file__).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when this process ends
-            if not stamp(kind).is_file():
+            if not is_up_to_date(kind):
                 install(kind)
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)

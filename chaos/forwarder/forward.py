@@ -87,6 +87,7 @@ class Source:
         self._allowance = _Allowance()
         self._file_name = path.name
         self._last_ns = 0
+        self._is_backlog = True
         self._resource = Resource(
             {
                 "service.name": program,
@@ -102,9 +103,20 @@ class Source:
         granted = self._allowance.take(len(lines), time.monotonic()) if lines else 0
         if granted < len(lines):
             metrics.lines.labels(self.program, "dropped_rate").inc(len(lines) - granted)
-        return [self._record(line) for line in lines[:granted]]
+        written_ns = self._written_ns()
+        return [self._record(line, written_ns) for line in lines[:granted]]
 
-    def _record(self, line: bytes) -> ReadableLogRecord:
+    def _written_ns(self) -> int:
+        """Return about when new lines were written: now, but what was there at the start is older."""
+        if not self._is_backlog:
+            return time.time_ns()
+        self._is_backlog = False
+        try:
+            return self.tail.path.stat().st_mtime_ns
+        except OSError:
+            return time.time_ns()
+
+    def _record(self, line: bytes, written_ns: int) -> ReadableLogRecord:
         text = line.decode("utf-8", "replace").rstrip("\r")
         level, number, message = level_and_message(text)
         attributes: dict[str, AnyValue] = {"log.file.name": self._file_name}
@@ -113,7 +125,7 @@ class Source:
         if message is not None:
             attributes["msg"] = message
         # Loki orders a stream by time alone: lines of one read must not tie.
-        self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        self._last_ns = max(written_ns, self._last_ns + 1)
         record = LogRecord(
             timestamp=self._last_ns,
             observed_timestamp=self._last_ns,

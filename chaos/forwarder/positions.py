@@ -1,4 +1,8 @@
-"""Keeps how far each file was read, so that a forwarder that restarts loses and repeats little."""
+"""Keeps how far each file was read.
+
+A forwarder that restarts goes on from there: it repeats nothing, and loses at most the lines that
+were read and not yet sent when it was killed.
+"""
 
 from __future__ import annotations
 

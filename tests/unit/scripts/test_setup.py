@@ -35,6 +35,18 @@ def test_nothing_is_done_when_all_is_there(checkout: Path, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "")
 
 
+def test_an_environment_whose_python_is_gone_is_made_again(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_installed("runtime")
+    setup.PYTHON.unlink()
+    setup.PYTHON.symlink_to("/nonexistent/python3")
+    made: list[str] = []
+    monkeypatch.setattr(setup, "install", made.append)
+    assert setup.main(["runtime"]) == 0
+    assert made == ["runtime"]
+
+
 @pytest.mark.parametrize(
     ("changed", "stale"),
     [
