@@ -95,7 +95,11 @@ class FileSource:
         if self._root is None:
             raise _refused("no file root is configured")
         parts = _components(path)
-        if not (self._root / path).resolve().is_relative_to(self._root.resolve()):
+        try:
+            inside = (self._root / path).resolve().is_relative_to(self._root.resolve())
+        except (OSError, RuntimeError) as exc:  # RuntimeError: links in a circle
+            raise _refused("cannot be followed to a file") from exc
+        if not inside:
             raise _refused("leads outside the root")
         try:
             directory = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,6 +135,9 @@ def _csv(content: str) -> list[Record]:
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     records: list[Record] = []
     try:
+        names = reader.fieldnames or ()
+        if len(set(names)) < len(names):  # of columns with one name only the last would be kept
+            raise SourceError("malformed", "line 1 has the same column name twice", retryable=False)
         for row in reader:
             if None in row or None in row.values():
                 message = f"line {reader.line_num} does not have {len(reader.fieldnames or ())} fields"

@@ -72,6 +72,16 @@ def test_links_are_refused_wherever_they_are(root: Path, tmp_path: Path) -> None
     assert collect(root, "real/x.csv") == [{"a": "1"}]
 
 
+def test_links_that_lead_in_a_circle_are_refused(root: Path) -> None:
+    (root / "one.csv").symlink_to(root / "two.csv")
+    (root / "two.csv").symlink_to(root / "one.csv")
+    (root / "ring").symlink_to(root / "ring")
+    for path in ("one.csv", "ring/x.csv"):
+        with pytest.raises(SourceRefusedError) as refused:
+            FileSource(root).check(FileConfig(path=path))
+        assert (refused.value.field, refused.value.event) == ("path", "source_path_refused")
+
+
 def test_a_link_put_there_after_the_check_is_not_followed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +133,7 @@ def test_a_root_that_is_away_may_come_back(tmp_path: Path) -> None:
 CONTENTS = [
     ("short.csv", b"a,b\n1\n", "malformed"),
     ("long.csv", b"a,b\n1,2,3\n", "malformed"),
+    ("twice.csv", b"id,name,id\n1,a,2\n", "malformed"),
     ("quote.csv", b'a,b\n"1,2\n', "malformed"),
     ("latin.csv", b"a\n\xff\n", "not_utf8"),
     ("broken.jsonl", b'{"a": 1}\n{"a": \n', "malformed"),
