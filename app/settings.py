@@ -118,9 +118,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _lease_outlives_a_stall(self) -> Self:
-        # A heart beats every third of a lease; one that a single slow query can end is no lease.
-        if self.lease_seconds <= self.database_query_deadline_seconds / 3:
-            msg = "DCS_LEASE_SECONDS must be more than a third of DCS_DATABASE_QUERY_DEADLINE_SECONDS"
+        # Hearts beat every third of a lease. When one beat stalls for a whole query deadline, the next comes
+        # two thirds and a deadline after the last that was heard: that must still be within the lease.
+        if self.lease_seconds <= 3 * self.database_query_deadline_seconds:
+            msg = "DCS_LEASE_SECONDS must be more than three times DCS_DATABASE_QUERY_DEADLINE_SECONDS"
             raise ValueError(msg)
         return self
 

@@ -106,7 +106,12 @@ def test_a_database_that_was_never_there_does_not_hold_readiness_back(start: Sta
 
 def test_live_answers_while_all_threads_wait_for_the_database(start: Start, postgres: PostgresServer) -> None:
     with TcpForwarder(("127.0.0.1", postgres.port)) as path:
-        api = start("app.main", DCS_DATABASE_PORT=str(path.port), DCS_DATABASE_QUERY_DEADLINE_SECONDS="3")
+        api = start(
+            "app.main",
+            DCS_DATABASE_PORT=str(path.port),
+            DCS_DATABASE_QUERY_DEADLINE_SECONDS="3",
+            DCS_LEASE_SECONDS="10",
+        )
         wait_for(api, "postgres", None)
         path.set_state(PathState.BLACK_HOLE)
         threads = [threading.Thread(target=api.trigger, args=("file", {"path": "x.csv"})) for _ in range(12)]

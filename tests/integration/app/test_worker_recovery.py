@@ -98,8 +98,8 @@ def test_a_long_job_keeps_its_lease(
     first = postgres.rows(beats, database_name)[0][0]
     # Two leases long: without heartbeats the job would have been taken back.
     eventually(
-        lambda: float(str(postgres.rows(beats, database_name)[0][0])) > float(str(first)) + 4,
-        within_seconds=15,
+        lambda: float(str(postgres.rows(beats, database_name)[0][0])) > float(str(first)) + 8,
+        within_seconds=20,
         what="two leases have passed",
     )
     assert job_row(postgres, database_name)[:4] == ("running", 1, 1, 0)

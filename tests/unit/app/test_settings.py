@@ -80,3 +80,16 @@ def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: 
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(("lease_seconds", "allowed"), [("6.0", False), ("6.1", True)])
+def test_a_lease_outlives_one_stalled_query_between_two_beats(
+    monkeypatch: pytest.MonkeyPatch, lease_seconds: str, *, allowed: bool
+) -> None:
+    monkeypatch.setenv("DCS_DATABASE_QUERY_DEADLINE_SECONDS", "2")
+    monkeypatch.setenv("DCS_LEASE_SECONDS", lease_seconds)
+    if allowed:
+        assert Settings().lease_seconds == float(lease_seconds)
+        return
+    with pytest.raises(ValidationError, match="three times DCS_DATABASE_QUERY_DEADLINE_SECONDS"):
+        Settings()
