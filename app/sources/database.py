@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import psycopg2
+from psycopg2.errors import LockNotAvailable, QueryCanceled
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.database.deadline import QueryDeadlineExceededError
@@ -84,6 +85,9 @@ class DatabaseSource:
         if query is None:
             names = ", ".join(sorted(QUERIES))
             raise SourceRefusedError("query", f"not the name of a query; there are: {names}", event=_EVENT)
+        for name, value in config.params.items():
+            if isinstance(value, str) and "\0" in value:  # PostgreSQL holds it in no type of text
+                raise SourceRefusedError(f"params.{name}", "must not contain NUL", event=_EVENT)
         try:
             return query.params.model_validate(config.params).model_dump()
         except ValidationError as exc:
@@ -109,7 +113,7 @@ class DatabaseSource:
                     raise too_much(f"{RECORDS_MAX} rows")
                 names = [column.name for column in cursor.description or ()]
                 rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        except QueryDeadlineExceededError as exc:
+        except (QueryDeadlineExceededError, QueryCanceled, LockNotAvailable) as exc:
             raise SourceError("timeout", str(exc), retryable=True, outcome="timeout") from exc
         except psycopg2.OperationalError as exc:
             raise SourceError("connection_lost", str(exc).strip(), retryable=True) from exc

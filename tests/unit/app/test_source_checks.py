@@ -74,6 +74,28 @@ def test_only_reviewed_queries_with_valid_parameters_pass(
     assert refused.value.event == "source_query_refused"
 
 
+@pytest.mark.parametrize(
+    ("source_type", "config", "field"),
+    [
+        ("api", {"endpoint": "evid\0ence", "resource": "controls"}, "endpoint"),
+        ("api", {"endpoint": "evidence", "resource": "controls\0"}, "resource"),
+        ("database", {"database": "ac\0me", "query": "open_findings"}, "database"),
+        ("database", {"database": "acme", "query": "open_findings\0"}, "query"),
+        ("database", {"database": "acme", "query": "findings_of_asset", "params": {"asset": "a\0"}}, "asset"),
+        ("file", {"path": "acme/as\0sets.csv"}, "path"),
+    ],
+)
+def test_no_text_may_hold_what_the_database_cannot(
+    tmp_path: Path, source_type: str, config: dict[str, Any], field: str
+) -> None:
+    with pytest.raises((SourceRefusedError, ValidationError)) as refused:
+        check(tmp_path, source_type, config)
+    if isinstance(refused.value, SourceRefusedError):
+        assert refused.value.field.endswith(field)
+    else:
+        assert [error["loc"][-1] for error in refused.value.errors()] == [field]
+
+
 def test_an_unknown_endpoint_is_refused_and_the_known_are_named(tmp_path: Path) -> None:
     with pytest.raises(SourceRefusedError, match="evidence") as refused:
         check(tmp_path, "api", {"endpoint": "metadata", "resource": "x"})
