@@ -158,6 +158,13 @@ class DeadlineDialect(PGDialect_psycopg2):
 registry.register("postgresql.dcs", __name__, "DeadlineDialect")
 
 
+def query_failure(error: BaseException | None, *, connection_lost: bool) -> str:
+    """Return why an operation on an established connection failed, as in ``dcs_db_query_errors_total``."""
+    if isinstance(error, QueryDeadlineExceededError | QueryCanceled):
+        return "deadline"
+    return "connection_lost" if connection_lost else "other"
+
+
 def record_query_error(reason: str, error: BaseException) -> None:
     """Count, and for a deadline log, an operation that failed on an established connection."""
     metrics.DB_QUERY_ERRORS.labels(reason).inc()
@@ -225,12 +232,7 @@ def _translate(error: exc.DBAPIError) -> DatabaseUnavailableError | None:
     orig = error.orig
     if isinstance(orig, ConnectError):  # counted where it was made
         return DatabaseUnavailableError(orig.reason.value)
-    if isinstance(orig, QueryDeadlineExceededError | QueryCanceled):
-        reason = "deadline"
-    elif error.connection_invalidated:
-        reason = "connection_lost"
-    else:
-        reason = "other"
+    reason = query_failure(orig, connection_lost=error.connection_invalidated)
     record_query_error(reason, orig or error)
     if isinstance(orig, UndefinedTable):
         return DatabaseUnavailableError("unmigrated")

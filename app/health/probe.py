@@ -14,7 +14,13 @@ import psycopg2
 import redis
 from psycopg2.errors import UndefinedTable
 
-from app.database.engine import PING_DEADLINE_SECONDS, ConnectError, Connector, record_query_error
+from app.database.engine import (
+    PING_DEADLINE_SECONDS,
+    ConnectError,
+    Connector,
+    query_failure,
+    record_query_error,
+)
 from app.migrations import HEAD
 from app.redis_client import record_redis_error, redis_client
 from app.settings import Settings
@@ -101,8 +107,9 @@ class DependencyProbe:
                 with connection.cursor() as cursor:
                     self._check_revision(cursor)
             except psycopg2.Error as exc:
-                record_query_error("deadline", exc)
-                return "timeout"
+                reason = query_failure(exc, connection_lost=connection.closed != 0)
+                record_query_error(reason, exc)
+                return "timeout" if reason == "deadline" else reason
         return None
 
     def _check_revision(self, cursor: psycopg2.extensions.cursor) -> None:
