@@ -55,7 +55,9 @@ class AdapterError(LabError):
     """A daemon did not answer as its API promises. Run `lab status`."""
 
 
-class RunInterruptedError(LabError):
-    """The run was interrupted, and what it broke was healed."""
+class RunTooLongError(LabError):
+    """The run passed its limit and was ended. Look at what it waited for, or raise limits.max_duration."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.INTERRUPTED
+
+class RunInterruptedError(KeyboardInterrupt):
+    """The run was interrupted, and what it broke was healed. No ``except Exception`` swallows it."""

@@ -65,6 +65,7 @@ class ProbeResult:
     at_unix: float
     ok: bool
     reason: str
+    took_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class ProgramView:
     expected_state: str
     pid: int
     uptime_seconds: float
-    detail: str = ""
+    detail: str = ""  # what is wrong with it in spite of its state, such as being stopped by a signal
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,9 @@ class Journal(Protocol):
     def write(self, phase: Phase, act: str, **detail: Any) -> None:
         """Record what is about to be done; on disk when this returns."""
 
+    def close(self) -> None:
+        """Release the file."""
+
 
 class Guardian(Protocol):
     """The process that heals when the run dies."""
@@ -300,6 +304,9 @@ class RunBook(Protocol):
     def journal(self, run_id: str) -> Journal:
         """Open the journal of a run, new or not."""
 
+    def prune(self) -> None:
+        """Drop the oldest runs beyond a limit."""
+
 
 class Stack(Protocol):
     """A running set of daemons."""
@@ -329,6 +336,9 @@ class Stack(Protocol):
 
     def bounce(self, *names: str) -> None:
         """Restart programs together without waiting for readiness: a fault may keep them from it."""
+
+    def wait_started(self, name: str) -> None:
+        """Return once a program has been up for a while, ready or not."""
 
     def set_override(self, program: str, env: Mapping[str, str]) -> None:
         """Let the next start of a program see other environment variables."""

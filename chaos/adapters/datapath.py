@@ -73,7 +73,7 @@ class ServiceDataPath:
                 application_name="lab-probe",
             )
         except psycopg2.OperationalError as error:
-            return ProbeResult(started, ok=False, reason=reason_of(str(error)))
+            return ProbeResult(started, False, reason_of(str(error)), time.time() - started)  # noqa: FBT003
         connection.close()
         return ProbeResult(started, ok=True, reason="ok")
 

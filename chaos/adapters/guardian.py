@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from chaos.config import ROOT
+from chaos.config import CLOCK_SLACK_SECONDS, ROOT, path_environment
 from chaos.domain.journal import ProcessRef
 from chaos.errors import LabError
 
@@ -29,12 +29,16 @@ def process_ref(pid: int) -> ProcessRef:
 
 
 def find_process(ref: ProcessRef | None) -> psutil.Process | None:
-    """Return the process that ``ref`` means, or None when it has ended."""
+    """Return the process that ``ref`` means, or None when it has ended.
+
+    No pid comes round again within the slack, and a clock that was set ends no process.
+    """
     if ref is None:
         return None
     try:
         process = psutil.Process(ref.pid)
-        alive = process.create_time() == ref.create_time and process.status() != psutil.STATUS_ZOMBIE
+        moved_seconds = abs(process.create_time() - ref.create_time)
+        alive = moved_seconds < CLOCK_SLACK_SECONDS and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
     return process if alive else None
@@ -59,7 +63,7 @@ class GuardianProcess:
                 stderr=out,
                 start_new_session=True,
                 pass_fds=(read_fd, child_ready_fd, lock_fd),  # with the lock: it outlives this process
-                env=os.environ | GUARDIAN_ROLE,
+                env=os.environ | path_environment() | GUARDIAN_ROLE,
             )
         os.close(read_fd)
         os.close(child_ready_fd)

@@ -8,7 +8,7 @@ from chaos.adapters.http import JsonApi
 from chaos.errors import AdapterError
 from chaos.ports import LogLine
 
-_READY_LOOKBACK_SECONDS = 60.0
+_READY_LOOKBACK_SECONDS = 15.0
 _NANOSECONDS = 1_000_000_000
 
 
@@ -58,13 +58,22 @@ class Loki:
         return found[0].at_unix if found else None
 
     def ready(self) -> None:
-        """Raise unless Loki answers and has ingested a line of the service lately."""
+        """Raise unless Loki answers and has lately ingested lines of the service and of the daemons.
+
+        The service pushes its own; nginx's access log, which never pauses under traffic, stands for
+        what the forwarder brings: evidence of a missing line is worth nothing while it is stopped.
+        """
         self._api.request("GET", "/ready")
-        if not self.truth('{service_namespace="dcs"}', time.time() - _READY_LOOKBACK_SECONDS):
-            raise AdapterError(
-                f"no line of the service has reached loki for {_READY_LOOKBACK_SECONDS:g} s: "
-                "see `lab logs api-1` and `lab logs loki`"
-            )
+        since = time.time() - _READY_LOOKBACK_SECONDS
+        for query, whose, look in (
+            ('{service_namespace="dcs"}', "the service", "api-1"),
+            ('{service_name="nginx"}', "the daemons", "forwarder"),
+        ):
+            if not self.truth(query, since):
+                raise AdapterError(
+                    f"no line of {whose} has reached loki for {_READY_LOOKBACK_SECONDS:g} s: "
+                    f"see `lab logs {look}` and `lab logs loki`"
+                )
 
     def close(self) -> None:
         """Drop the connections."""

@@ -7,6 +7,7 @@ new, so is its directory.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -16,11 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from chaos.domain.journal import ActiveRun, Entry, Phase, ProcessRef
-from chaos.errors import DiskFullError, LabBusyError
+from chaos.errors import DiskFullError, LabBusyError, StackError
 
 _LOCK = "run.lock"
 _ACTIVE = "active.json"
 RUNS_KEPT_MAX = 50
+# What stands for a record that is damaged or of another version: a run of nobody, to be healed and closed.
+_UNREADABLE = ActiveRun(
+    run_id="unreadable",
+    mode="run",
+    scenario="unknown",
+    variant="unknown",
+    seed=0,
+    started_unix=0.0,
+    deadline_unix=0.0,
+    held=False,
+    runner=ProcessRef(0, 0.0),
+    guardian=None,
+)
 
 
 def _fsync_directory(path: Path) -> None:
@@ -31,15 +45,26 @@ def _fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def _write_whole(fd: int, line: bytes) -> None:
+    """Write all of it or nothing: a disk that fills up takes a part."""
+    written = os.write(fd, line)
+    if written < len(line):
+        os.ftruncate(fd, os.fstat(fd).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class FileJournal:
     """One run's journal: appended, flushed, never rewritten."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        _fsync_directory(path.parent)
-        self._seq = path.read_bytes().count(b"\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            _fsync_directory(path.parent)
+            self._seq = path.read_bytes().count(b"\n")
+        except OSError as error:
+            raise DiskFullError(f"the journal {path} cannot be opened: {error}. Nothing was done") from error
 
     def write(self, phase: Phase, act: str, **detail: Any) -> None:
         """Record what is about to be done.
@@ -49,7 +74,7 @@ class FileJournal:
         """
         entry = Entry(self._seq, time.time(), phase, act, detail)
         try:
-            os.write(self._fd, (json.dumps(entry.as_dict()) + "\n").encode())
+            _write_whole(self._fd, (json.dumps(entry.as_dict()) + "\n").encode())
             os.fsync(self._fd)
         except OSError as error:
             raise DiskFullError(
@@ -93,8 +118,14 @@ class RunStore:
         Raises:
             LabBusyError: another run holds it; the message names that run.
         """
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.state_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.state_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StackError(
+                f"{self.state_dir} cannot be used: {error}. Free space or mend its owner, "
+                "or choose another place with LAB_STATE_ROOT"
+            ) from error
         deadline = time.monotonic() + wait_seconds_max
         while True:
             try:
@@ -135,7 +166,7 @@ class RunStore:
                 f"{what} is held for {left:.0f} s more: end it with `make fix-{_number(active.scenario)}` "
                 "or `make heal`"
             )
-        return f"{what} is running: wait for it, or end it with `make heal`"
+        return f"{what} is running: wait for it, or end it with Ctrl-C or `kill -INT {active.runner.pid}`"
 
     # ---- the active run --------------------------------------------------------------------
 
@@ -143,11 +174,16 @@ class RunStore:
         """Return the run that was begun and not closed, if any."""
         try:
             data = json.loads((self.state_dir / _ACTIVE).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
             return None
-        guardian = data.pop("guardian")
-        runner = ProcessRef(**data.pop("runner"))
-        return ActiveRun(**data, runner=runner, guardian=ProcessRef(**guardian) if guardian else None)
+        except ValueError:
+            return _UNREADABLE
+        try:
+            guardian = data.pop("guardian")
+            runner = ProcessRef(**data.pop("runner"))
+            return ActiveRun(**data, runner=runner, guardian=ProcessRef(**guardian) if guardian else None)
+        except (AttributeError, KeyError, TypeError):
+            return _UNREADABLE
 
     def set_active(self, run: ActiveRun) -> None:
         """Record the run that holds the lab, before it does anything."""

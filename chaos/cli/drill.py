@@ -48,11 +48,16 @@ def command(number: str, variant: str | None, seed: int | None, *, keep: bool, a
     started = time.time()
     results: list[VariantResult] = []
     with ready_lab(tell, keep=keep) as ready:
-        for each in variants:
-            tell(f"variant {each.id}" if len(variants) > 1 else "drilling")
-            results.append(drill_variant(ready, loaded, each, used_seed, aside=as_json))
-        result = summarise(ready, loaded, used_seed, started, results)
-        paths = write_reports(result, report_directory(ready.lab.stack.state_dir, result))
+        try:
+            for each in variants:
+                tell(f"variant {each.id}" if len(variants) > 1 else "drilling")
+                results.append(drill_variant(ready, loaded, each, used_seed, aside=as_json))
+        finally:
+            # What was found before an error or Ctrl-C is not lost.
+            result = summarise(ready, loaded, used_seed, started, results)
+            paths = (
+                write_reports(result, report_directory(ready.lab.stack.state_dir, result)) if results else {}
+            )
     if as_json:
         click.echo(to_json(result))
     else:
@@ -67,7 +72,7 @@ def drill_variant(
 ) -> VariantResult:
     """Drill one variant in a run of its own."""
     operators = ready.lab.operators
-    identifier = run_id(operators.clock.now(), loaded.name, variant.id)
+    identifier = run_id(operators.clock.now(), loaded.name)
     with ready.session.run(
         run_id=identifier,
         mode="drill",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import click
 
-from chaos.cli.heal import end_guardian
+from chaos.cli.heal import close_run, end_guardian
 from chaos.cli.output import say
 from chaos.config import LabConfig
 from chaos.domain.journal import Phase
+from chaos.domain.scenario import Scenario
 from chaos.domain.waiting import RECOVER_SECONDS_MAX
+from chaos.engine.heal import leftovers
 from chaos.engine.load import find, load
-from chaos.errors import UsageError
+from chaos.errors import StackError, UsageError
 from chaos.faults.remedies import apply_remedy
 from chaos.signals import steady
-from chaos.wiring import open_lab
+from chaos.wiring import Lab, open_lab
 
 _LOCK_WAIT_SECONDS_MAX = 90.0
 
@@ -38,17 +40,30 @@ def command(number: str) -> None:
         journal.write(Phase.REMEDYING, remedy)
         say(f"remedy: {remedy}")
         apply_remedy(remedy, lab.operators)
-    end_guardian(lab)  # it finds nothing more to heal, closes the run and lets go of the lock
+    left = leftovers(lab.operators)
+    if left:
+        raise StackError(f"the remedy left {'; '.join(left)}: the lab stays held; `make heal` ends it")
+    wait_green(lab, loaded.scenario, started)
+    end_guardian(lab)  # it finds nothing to heal, closes the run and lets go of the lock
     lab.runs.acquire(_LOCK_WAIT_SECONDS_MAX)
     try:
-        steady.wait(
-            loaded.scenario.steady_state,
-            lab.operators,
-            traffic_per_second=loaded.scenario.traffic.rate_per_second,
-            watchdog_since_unix=started,
-            seconds_max=RECOVER_SECONDS_MAX,
-            hold_seconds=2.0,
-        )
+        close_run(lab)  # when there was no guardian any more
     finally:
         lab.runs.release()
     say("all green: no alert fires, traffic flows, every path is open")
+
+
+def wait_green(lab: Lab, scenario: Scenario, since_unix: float) -> None:
+    """Return once the steady state is back, by the remedy alone: nothing else was healed yet.
+
+    Raises:
+        StackError: it is not; the lab stays held.
+    """
+    steady.wait(
+        scenario.steady_state,
+        lab.operators,
+        traffic_per_second=scenario.traffic.rate_per_second,
+        watchdog_since_unix=since_unix,
+        seconds_max=RECOVER_SECONDS_MAX,
+        hold_seconds=2.0,
+    )

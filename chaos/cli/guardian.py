@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 
 import click
+import psutil
 
 from chaos.adapters.clock import SystemClock
 from chaos.adapters.guardian import find_process
@@ -15,6 +17,7 @@ from chaos.domain.journal import Phase
 from chaos.domain.waiting import HEAL_SECONDS_MAX
 from chaos.engine.guardian import Outcome, Watch
 from chaos.engine.heal import heal
+from chaos.engine.session import quietly
 from chaos.errors import LabError
 from chaos.wiring import Lab, open_lab
 
@@ -22,7 +25,8 @@ _RUNNER_END_SECONDS_MAX = 5.0
 
 
 def _log(event: str, **detail: object) -> None:
-    print(json.dumps({"event": event, "pid": os.getpid(), **detail}), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # its log is on the disk that may be full
+        print(json.dumps({"event": event, "pid": os.getpid(), **detail}), file=sys.stderr, flush=True)
 
 
 @click.command(hidden=True)
@@ -54,15 +58,23 @@ def _end_run(lab: Lab, run_id: str, outcome: Outcome) -> None:
     active = lab.runs.active()
     runner = find_process(active.runner) if active is not None and active.run_id == run_id else None
     if runner is not None and outcome is Outcome.DEADLINE:
-        runner.kill()  # it is past its limit and may be stuck in any call
-        runner.wait(_RUNNER_END_SECONDS_MAX)
-    journal = lab.runs.journal(run_id)
-    journal.write(Phase.HEALING, f"the guardian heals: {outcome}")
+        with contextlib.suppress(psutil.Error):
+            runner.kill()  # it is past its limit and may be stuck in any call
+            runner.wait(_RUNNER_END_SECONDS_MAX)
+    _note(lab, run_id, Phase.HEALING, f"the guardian heals: {outcome}")
     try:
-        heal(lab.operators, lambda text: _log("guardian_heals", text=text), HEAL_SECONDS_MAX)
+        heal(lab.operators, quietly(lambda text: _log("guardian_heals", text=text)), HEAL_SECONDS_MAX)
     except LabError as error:
         _log("guardian_failed", error=str(error))
         raise
-    journal.write(Phase.CLOSED, "closed by the guardian")
+    _note(lab, run_id, Phase.CLOSED, "closed by the guardian")
     lab.runs.clear_active()
     _log("guardian_healed", run_id=run_id)
+
+
+def _note(lab: Lab, run_id: str, phase: Phase, act: str) -> None:
+    """Write to the journal if that is possible: a full disk must not keep the guardian from healing."""
+    with contextlib.suppress(LabError, OSError):
+        journal = lab.runs.journal(run_id)
+        journal.write(phase, act)
+        journal.close()

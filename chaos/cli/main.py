@@ -56,8 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         return _code(error.code)
     except BaseException as error:  # noqa: BLE001 - the edge: whatever comes up has an exit code
-        return _explain(error)
+        try:
+            return _explain(error)
+        except OSError:  # nobody is there to be told; Python's own 1 would say FAIL
+            _be_quiet()
+            return int(ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.ERROR)
     return _code(result)
+
+
+def _be_quiet() -> None:
+    """Let what is still buffered go nowhere, or flushing it at exit fails again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def _explain(error: BaseException) -> int:
@@ -77,7 +88,7 @@ def _explain(error: BaseException) -> int:
         code = ExitCode.USAGE
     elif isinstance(error, BrokenPipeError):
         # Whoever read the output has gone, so nobody has seen a verdict.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _be_quiet()
     else:
         _crashed(error)
     return int(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 
@@ -26,11 +27,20 @@ _STYLES = {
 }
 
 
+class _Terminal(Console):
+    """A console whose reader may go away: what is done goes on, its verdict is the exit code."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # For the rest of the process: flushing it at exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @functools.cache
 def console() -> Console:
     """Return the console of this process: no colours unless it is a terminal."""
-    found = Console(highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH)
+    found = _Terminal(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else _Terminal(highlight=False, soft_wrap=True, width=PLAIN_WIDTH)
 
 
 def say(text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from chaos.engine import heal
 from chaos.engine.session import Session
+from chaos.stacks.embedded.layout import require_disk
 from chaos.stacks.embedded.toolchain import console_report
 from chaos.wiring import Lab, open_lab, open_session
 
@@ -56,17 +57,18 @@ def bring_up(lab: Lab, session: Session, say: Callable[[str], None]) -> bool:
     What a dead run has left is healed before anything is waited for: a program may not be able
     to become ready as long as it is there.
     """
-    found_running = lab.stack.is_running() and lab.stack.is_current()
-    if found_running and lab.runs.active() is None:
+    require_disk(lab.config.state_dir, lab.config.disk_free_min_bytes)
+    found_running = lab.stack.is_running()
+    if not found_running or not lab.stack.is_current():
+        with console_report() as report:
+            lab.stack.up(say, report)
+        session.clear_crashed()
+    elif lab.runs.active() is None:
         left = heal.leftovers(lab.operators)
         if left:
             say(f"left over from before: {'; '.join(left)}: healing first")
             session.heal_now()
-    elif found_running:
-        session.clear_crashed()
     else:
-        with console_report() as report:
-            lab.stack.up(say, report)
         session.clear_crashed()
     return found_running
 

@@ -33,7 +33,7 @@ def command(number: str, variant: str | None, seed: int | None, hold: str) -> No
     with ready_lab(say, keep=True) as ready:
         clock = ready.lab.operators.clock
         with ready.session.run(
-            run_id=run_id(clock.now(), loaded.name, chosen.id),
+            run_id=run_id(clock.now(), loaded.name),
             mode="scenario",
             scenario=loaded.name,
             variant=chosen.id,

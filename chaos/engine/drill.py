@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,10 @@ from chaos.domain.waiting import (
 from chaos.engine import baseline
 from chaos.engine.heal import require_own_database
 from chaos.engine.judge import LATE_SECONDS_MAX, Judge
-from chaos.engine.plan import AlertPlan
+from chaos.engine.plan import AlertPlan, Plans
 from chaos.engine.prober import Prober
 from chaos.engine.timeline import Timeline
-from chaos.errors import LabError, RunInterruptedError
+from chaos.errors import LabError
 from chaos.faults.kinds import injector
 from chaos.faults.remedies import apply_remedy
 from chaos.ports import Guardian, Journal, Operators
@@ -33,7 +34,7 @@ STEADY_HOLD_SECONDS = 2.0
 BASELINE_SECONDS_MAX = 15.0
 _BASELINE_RANGE_SECONDS = 10.0
 
-Planning = Callable[[Contract, Variant], Mapping[str, AlertPlan]]
+Planning = Callable[[Contract, Variant], Plans]
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,6 @@ class Drill:
         error: str | None = None
         try:
             self._judge_all()
-        except RunInterruptedError:
-            raise  # nobody asked for a verdict any more
         except LabError as failure:
             error = str(failure)
             self._timeline.add("verdict", f"the lab could not judge: {error}")
@@ -105,7 +104,7 @@ class Drill:
         contract = self._scenario.contract(self._variant)
         self.reach_steady_state()
         plans = self._planner(contract, self._variant)
-        undefined = [plan.name for plan in plans.values() if not plan.defined]
+        undefined = [plan.name for plan in plans.expected.values() if not plan.defined]
         if undefined:
             self._found.checks += [
                 Check(
@@ -118,15 +117,16 @@ class Drill:
         before = baseline.take(self._ops)
         self._evidence_at_baseline()
         injected = self.inject()
-        judge = Judge(self._ops, self._timeline, plans, injected.fault_unix, injected.ranges)
+        judge = Judge(self._ops, self._timeline, plans.expected, injected.fault_unix, injected.ranges)
         self._phase(Phase.JUDGING, "judge")
         self._found.checks += judge.expectations(contract.expect)
         self._found.detections = judge.detections
         checks, self._found.evidence_row = judge.evidence(self._variant, self._scenario.variants)
         self._found.checks += checks
-        self._found.checks += judge.forbidden(contract, until_unix=self._ops.clock.now())
+        judge.watch_until(injected.fault_unix + plans.silence_seconds)
         self.remedy()
-        self._recover(contract, plans, judge)
+        self._recover(contract, plans.expected, judge)
+        self._found.checks += judge.forbidden(contract)
         self._found.notifications = judge.notifications()
         self._compare(before)
 
@@ -259,8 +259,7 @@ class Drill:
         )
 
 
-def run_id(started_unix: float, scenario: str, variant: str) -> str:
-    """Return an id that sorts by time and names the scenario, never the cause."""
+def run_id(started_unix: float, scenario: str) -> str:
+    """Return an id that sorts by time and names the scenario, and tells nothing of the cause."""
     stamp = f"{started_unix:.3f}".replace(".", "")
-    salt = random.Random(f"{stamp}{variant}").randrange(16**4)  # noqa: S311 no secret
-    return f"{stamp}-{scenario[:2]}-{salt:04x}"
+    return f"{stamp}-{scenario[:2]}-{secrets.token_hex(2)}"

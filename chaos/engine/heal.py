@@ -62,9 +62,9 @@ def _attempt(steps: Sequence[Step], report: HealReport, progress: Callable[[str]
     for what, step in steps:
         try:
             done = step()
-        except LabError as error:
-            failed[what] = str(error)
-            progress(f"could not heal {what} yet: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever one step meets, the next must be tried
+            failed[what] = f"{error or type(error).__name__}"
+            progress(f"could not heal {what} yet: {failed[what]}")
             continue
         report.mended += done
         for text in done:

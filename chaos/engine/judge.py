@@ -53,6 +53,7 @@ class Judge:
         self._ranges = ranges
         self._seen_alerts: dict[tuple[str, str], float] = {}
         self._seen_notifications: set[int] = set()
+        self._true_since: dict[LogSignal | MetricSignal, float] = {}
         self.detections: list[Detection] = []
 
     # ---- what must happen ------------------------------------------------------------------
@@ -89,7 +90,13 @@ class Judge:
         if isinstance(item, LogSignal) and item.query.lstrip().startswith("{"):
             at = self._ops.logs.first_unix(item.query, self._fault)
             return None if at is None else max(0.0, at - self._fault)
-        return self._ops.clock.now() - self._fault if is_true(item, self._ranges, self._ops) else None
+        now = self._ops.clock.now()
+        if not is_true(item, self._ranges, self._ops):
+            self._true_since.pop(item, None)
+            return None
+        since = self._true_since.setdefault(item, now)
+        hold = item.hold if isinstance(item, MetricSignal) else 0.0
+        return now - self._fault if now - since >= hold else None
 
     def _alert(
         self, item: AlertSignal, plan: AlertPlan, notifications: Sequence[Notification]
@@ -194,9 +201,15 @@ class Judge:
 
     # ---- what must not happen --------------------------------------------------------------
 
-    def forbidden(self, contract: Contract, *, until_unix: float) -> list[Check]:
-        """Return one check per forbidden alert, and one for those nobody named."""
-        told = [n for n in self._since_act() if n.received_unix <= until_unix and n.status == "firing"]
+    def watch_until(self, unix: float) -> None:
+        """Keep looking until then: an alert that is still waiting for its time has not stayed silent."""
+        while self._ops.clock.now() < unix:
+            self._look()
+            self._ops.clock.sleep(POLL_SECONDS)
+
+    def forbidden(self, contract: Contract) -> list[Check]:
+        """Return one check per forbidden alert, and one for those nobody named, since the first act."""
+        told = [n for n in self._since_act() if n.status == "firing"]
         names = {name for n in told for name in n.names if self._fired_now(n, name)}
         firing = {a.name for a in self._ops.metrics.active_alerts() if a.state == "firing"}
         fired = names | {name for (name, state) in self._seen_alerts if state == "firing"} | firing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LEGS = ("scrape", "rule_window", "evaluation", "for", "group_wait", "delivery")
@@ -32,3 +33,15 @@ class AlertPlan:
     within_seconds: float  # the deadline that is judged: the scenario's, or the ceiling
     group_by: tuple[str, ...]
     defined: bool = True
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What is planned for one variant.
+
+    ``silence_seconds`` is how long the fault must last before an alert can be said to have stayed
+    silent: the latest moment at which a forbidden one would have arrived.
+    """
+
+    expected: Mapping[str, AlertPlan]
+    silence_seconds: float

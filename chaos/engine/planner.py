@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 
 from chaos.domain import promql
 from chaos.domain.routes import RouteTree, parse_routes
@@ -16,10 +16,11 @@ from chaos.domain.watching import (
     parse_prometheus,
     parse_rules,
 )
-from chaos.engine.plan import LEGS, AlertPlan, LegBudget
+from chaos.engine.plan import LEGS, AlertPlan, LegBudget, Plans
 from chaos.faults.kinds import injector
 from chaos.ports import Operators
 
+SILENCE_SECONDS_MAX = 20.0
 _PROCESSES = 4  # two APIs and two workers try the database, each once per probe interval
 
 
@@ -34,11 +35,26 @@ class Planner:
         self._routes: RouteTree = parse_routes(texts.alertmanager)
         self._timing: PrometheusTiming = parse_prometheus(texts.prometheus)
 
-    def __call__(self, contract: Contract, variant: Variant) -> Mapping[str, AlertPlan]:
-        """Return the plan of each expected alert, by name."""
+    def __call__(self, contract: Contract, variant: Variant) -> Plans:
+        """Return the plan of each expected alert, and how long the forbidden ones are to be watched."""
         loaded = self._operators.metrics.alert_names()
         expected = [item for item in contract.expect if isinstance(item, AlertSignal)]
-        return {item.name: self._plan(item, variant, defined=item.name in loaded) for item in expected}
+        plans = {item.name: self._plan(item, variant, defined=item.name in loaded) for item in expected}
+        return Plans(plans, self._silence_seconds(contract, variant))
+
+    def _silence_seconds(self, contract: Contract, variant: Variant) -> float:
+        ceilings = [0.0]
+        for name in contract.forbid:
+            with contextlib.suppress(UndefinedAlertError):  # what no rule defines cannot fire
+                budget = detection_budget(
+                    name,
+                    rules=self._rules,
+                    routes=self._routes,
+                    prometheus=self._timing,
+                    fault=self.profile(variant),
+                )
+                ceilings.append(budget.ceiling_seconds)
+        return min(max(ceilings), SILENCE_SECONDS_MAX)
 
     def profile(self, variant: Variant) -> FaultProfile:
         """Return how a variant shows: how often per second, and how long a client waits for it."""

@@ -12,7 +12,8 @@ from chaos.ports import Clock, DataPath, ProbeResult
 
 _INTERVAL_SECONDS = 0.05
 _LIVE_SECONDS = 0.3  # failing attempts must span this long: a blip is no fault
-_LIVE_ATTEMPTS_MIN = 3  # of a path that works at times
+_LIVE_ATTEMPTS_MIN = 3
+_HANGING_SECONDS = 1.0  # one attempt that fails after so long has met silence, not a blip
 _RESULTS_MAX = 20_000
 
 
@@ -27,6 +28,7 @@ class Prober:
         self._path = path
         self._clock = clock
         self._results: list[ProbeResult] = []
+        self._error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
 
@@ -40,9 +42,12 @@ class Prober:
         self._stop.set()  # daemon thread: an attempt that hangs must not delay healing
 
     def _run(self) -> None:
-        while not self._stop.is_set() and len(self._results) < _RESULTS_MAX:
-            self._results.append(self._path.probe())
-            self._stop.wait(_INTERVAL_SECONDS)
+        try:
+            while not self._stop.is_set() and len(self._results) < _RESULTS_MAX:
+                self._results.append(self._path.probe())
+                self._stop.wait(_INTERVAL_SECONDS)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits: without probes nothing is proven
+            self._error = error
 
     def wait_live(self, since_unix: float, reasons: tuple[str, ...], *, intermittent: bool) -> ProbeResult:
         """Return the first attempt that failed because of the fault.
@@ -57,11 +62,12 @@ class Prober:
         """
         deadline = self._clock.now() + LIVE_SECONDS_MAX
         while self._clock.now() < deadline:
+            if self._error is not None:
+                raise FaultNotLiveError(f"the data path could not be tried: {self._error}") from self._error
             found = first_failure(
                 [r for r in list(self._results) if r.at_unix >= since_unix],
                 reasons,
                 intermittent=intermittent,
-                now_unix=self._clock.now(),
             )
             if found is not None:
                 return found
@@ -74,16 +80,35 @@ class Prober:
 
 
 def first_failure(
-    results: list[ProbeResult], reasons: tuple[str, ...], *, intermittent: bool, now_unix: float
+    results: list[ProbeResult], reasons: tuple[str, ...], *, intermittent: bool
 ) -> ProbeResult | None:
-    """Return the first attempt of the failure that lasts, or None while there is none."""
-    failing = [result for result in results if not result.ok and result.reason in reasons]
+    """Return the first attempt of the failure that lasts, or None while there is none.
+
+    A failure lasts when several attempts in a row met it, over some time, or when the last one hung;
+    one that comes and goes, when it came back.
+    """
     if intermittent:
-        return failing[0] if len(failing) >= _LIVE_ATTEMPTS_MIN else None
+        return _first_of_several(results, reasons)
     run: list[ProbeResult] = []
     for result in results:
         if not result.ok and result.reason in reasons:
             run.append(result)
         else:
             run = []
-    return run[0] if run and now_unix - run[0].at_unix >= _LIVE_SECONDS else None
+    if not run:
+        return None
+    repeated = len(run) >= _LIVE_ATTEMPTS_MIN and run[-1].at_unix - run[0].at_unix >= _LIVE_SECONDS
+    return run[0] if repeated or run[-1].took_seconds >= _HANGING_SECONDS else None
+
+
+def _first_of_several(results: list[ProbeResult], reasons: tuple[str, ...]) -> ProbeResult | None:
+    """Return the first failed attempt if the path has worked since and failed again."""
+    starts: list[ProbeResult] = []
+    failing = False
+    for result in results:
+        if result.ok:
+            failing = False
+        elif not failing and result.reason in reasons:
+            failing = True
+            starts.append(result)
+    return starts[0] if len(starts) > 1 else None

@@ -24,3 +24,4 @@ class DatabaseSettingInjector:
         """Let the server start with the setting."""
         operators.database.set_setting(self.spec.name, self.spec.value)
         operators.stack.bounce("postgres")
+        operators.stack.wait_started("postgres")  # what fails while it restarts proves nothing

@@ -22,13 +22,11 @@ def missing(
     watchdog_since_unix: float,
 ) -> list[str]:
     """Return what keeps the stack from its steady state, as sentences. Empty means steady."""
-    found: list[str] = []
-    down = [
-        view
+    found = [
+        f"{view.name} is {view.detail or view.state}: start it with `lab up`, or see `lab logs {view.name}`"
         for view in operators.stack.views()
-        if view.expected_state == "RUNNING" and view.state != "RUNNING"
+        if view.expected_state == "RUNNING" and (view.state != "RUNNING" or view.detail)
     ]
-    found += [f"{v.name} is {v.state}: start it with `lab up`, or see `lab logs {v.name}`" for v in down]
     try:
         found += _watching(operators, watchdog_since_unix)
         found += _flowing(operators, traffic_per_second)
@@ -124,6 +122,8 @@ def wait(
         StackError: it did not within ``seconds_max``; the message says what was missing last.
     """
     _refuse_stopped(operators)
+    holds = [signal.hold for signal in signals if isinstance(signal, MetricSignal)]
+    hold_seconds = max([hold_seconds, *holds])
     carried = _carried(operators)
     deadline = operators.clock.now() + seconds_max
     steady_since: float | None = None

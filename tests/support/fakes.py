@@ -9,7 +9,7 @@ from typing import Any
 
 from chaos.domain.journal import ActiveRun, Phase, ProcessRef
 from chaos.domain.topology import Topology, embedded_topology
-from chaos.errors import AdapterError, StackError
+from chaos.errors import AdapterError, DiskFullError, StackError
 from chaos.ports import (
     ActiveAlert,
     Leftover,
@@ -245,6 +245,7 @@ class FakeStack:
     folder: Path = Path("/nonexistent")
     states: dict[str, str] = field(default_factory=lambda: {"api-1": "RUNNING", "reporting": "STOPPED"})
     written: dict[str, dict[str, str]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
     restarted: list[str] = field(default_factory=list)
     texts: RuleTexts = field(default_factory=lambda: RuleTexts({}, "", ""))
     will_not_repair: bool = False
@@ -262,7 +263,14 @@ class FakeStack:
 
     def views(self) -> Sequence[ProgramView]:
         return [
-            ProgramView(name, state, "STOPPED" if name == "reporting" else "RUNNING", 1, 1.0)
+            ProgramView(
+                name,
+                state,
+                "STOPPED" if name == "reporting" else "RUNNING",
+                1,
+                1.0,
+                self.details.get(name, ""),
+            )
             for name, state in self.states.items()
         ]
 
@@ -277,6 +285,9 @@ class FakeStack:
 
     def bounce(self, *names: str) -> None:
         self.restarted += names
+
+    def wait_started(self, name: str) -> None:
+        self.states[name] = "RUNNING"
 
     def set_override(self, program: str, env: Mapping[str, str]) -> None:
         self.written[program] = dict(env)
@@ -326,9 +337,15 @@ class FakeStack:
 @dataclass
 class FakeJournal:
     entries: list[tuple[Phase, str]] = field(default_factory=list)
+    full: bool = False
 
     def write(self, phase: Phase, act: str, **detail: Any) -> None:
+        if self.full:
+            raise DiskFullError
         self.entries.append((phase, act))
+
+    def close(self) -> None:
+        return None
 
 
 @dataclass
@@ -363,6 +380,9 @@ class FakeRunBook:
 
     def clear_active(self) -> None:
         self.now = None
+
+    def prune(self) -> None:
+        return None
 
     def journal(self, run_id: str) -> FakeJournal:
         return self.journals.setdefault(run_id, FakeJournal())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,10 +25,12 @@ from chaos.stacks.embedded.daemons._service import settings
 from chaos.stacks.embedded.inspection import ProgramState
 from chaos.stacks.embedded.layout import Layout
 from chaos.stacks.embedded.lifecycle import Lifecycle, Say, quiet
-from chaos.stacks.embedded.supervisor import Supervisor
+from chaos.stacks.embedded.supervisor import RUNNING, Supervisor
 from chaos.stacks.embedded.toolchain import Report
 
 READY_TIMEOUT_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 15.0
+POLL_SECONDS = 0.05
 STOP_SLACK_SECONDS = 10.0
 
 
@@ -153,6 +156,16 @@ class EmbeddedStack:
             members, [], self.supervisor, self.layout,
             timeout_seconds=READY_TIMEOUT_SECONDS, progress=quiet,
         )  # fmt: skip
+
+    def wait_started(self, name: str) -> None:
+        """Return once a program has been up for a while, ready or not."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while (state := self.supervisor.info(name).state) != RUNNING:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{name} is {state} {START_TIMEOUT_SECONDS:g} s after its start: see `lab logs {name}`"
+                )
+            time.sleep(POLL_SECONDS)
 
     def signal(self, name: str, signum: int) -> None:
         """Send a signal to a program, proven to be this lab's."""

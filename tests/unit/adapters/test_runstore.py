@@ -120,3 +120,14 @@ def test_old_runs_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         store.journal(name).write(Phase.CLOSED, "closed")
     store.prune()
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["2", "3"]
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{", '{"run_id": "1"}', '{"run_id": "1", "runner": {}}'])
+def test_a_record_that_cannot_be_read_is_a_run_to_heal(tmp_path: Path, text: str) -> None:
+    (tmp_path / "active.json").write_text(text)
+    store = RunStore(tmp_path)
+    active = store.active()
+    assert active is not None
+    assert active.run_id == "unreadable"
+    store.clear_active()
+    assert store.active() is None

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 
 from chaos.domain.journal import ActiveRun, Phase, ProcessRef
+from chaos.engine.heal import NotHealedError
 from chaos.engine.session import Run, Session
-from chaos.errors import ExitCode, RunInterruptedError, StackError
+from chaos.errors import RunInterruptedError, RunTooLongError, StackError
 from tests.support.fakes import FakeGuardian, FakeRunBook
 from tests.support.world import World
 
@@ -29,10 +32,15 @@ class Scene:
             self.said.append,
         )
 
-    def begin(self) -> AbstractContextManager[Run]:
+    def begin(self, seconds_max: float = 60) -> AbstractContextManager[Run]:
         return self.session.run(
-            run_id="r", mode="drill", scenario="03-x", variant="v", seed=1, seconds_max=60
+            run_id="r", mode="drill", scenario="03-x", variant="v", seed=1, seconds_max=seconds_max
         )
+
+    def hang(self) -> None:
+        """Break something, then get stuck."""
+        self.world.proxies.closed.add("postgres")
+        threading.Event().wait(10)
 
     def interrupt(self) -> None:
         """Break something, then press Ctrl-C."""
@@ -43,6 +51,11 @@ class Scene:
         """Break something, then fail."""
         self.world.proxies.closed.add("postgres")
         raise StackError("the lab could not go on")
+
+    def fill_the_disk_and_give_up(self) -> None:
+        """Break something, leave no room for the journal, then fail."""
+        self.book.journals["r"].full = True
+        self.give_up()
 
     @property
     def phases(self) -> list[Phase]:
@@ -71,9 +84,8 @@ def test_a_run_that_is_not_proven_clean_is_healed() -> None:
 
 def test_ctrl_c_heals_and_exits_130() -> None:
     scene = Scene()
-    with pytest.raises(RunInterruptedError) as caught, scene.begin():
+    with pytest.raises(RunInterruptedError), scene.begin():
         scene.interrupt()
-    assert caught.value.exit_code is ExitCode.INTERRUPTED
     assert scene.world.proxies.closed == set()
 
 
@@ -140,3 +152,57 @@ def test_a_guardian_that_does_not_start_leaves_nothing_active() -> None:
     ):
         pytest.fail("nothing may be broken without a guardian")
     assert scene.book.active() is None
+
+
+def test_ctrl_c_while_a_run_closes_is_not_forgotten() -> None:
+    scene = Scene()
+    dismiss = scene.guardian.dismiss
+
+    def dismiss_under_fire() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        dismiss()
+
+    scene.guardian.dismiss = dismiss_under_fire  # type: ignore[method-assign]
+    with pytest.raises(RunInterruptedError), scene.begin() as run:
+        run.clean = True
+    assert scene.phases[-1] is Phase.CLOSED
+
+
+def test_a_run_that_takes_too_long_is_ended_and_healed() -> None:
+    scene = Scene()
+    with pytest.raises(RunTooLongError), scene.begin(seconds_max=0.2):
+        scene.hang()
+    assert scene.world.proxies.closed == set()
+    assert scene.phases[-1] is Phase.CLOSED
+
+
+def test_a_full_disk_does_not_keep_a_fault() -> None:
+    scene = Scene()
+    with pytest.raises(StackError), scene.begin():
+        scene.fill_the_disk_and_give_up()
+    assert scene.world.proxies.closed == set()
+    assert scene.guardian.dismissed
+
+
+def test_a_terminal_that_is_gone_does_not_keep_a_fault() -> None:
+    scene = Scene()
+
+    def gone(_text: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    session = replace(scene.session, say=gone)
+    with (
+        pytest.raises(RunInterruptedError),
+        session.run(run_id="r", mode="drill", scenario="03-x", variant="v", seed=1, seconds_max=60),
+    ):
+        scene.interrupt()
+    assert scene.world.proxies.closed == set()
+
+
+def test_a_guardian_is_kept_while_healing_fails() -> None:
+    scene = Scene()
+    scene.world.stack.will_not_repair = True
+    with pytest.raises(NotHealedError), scene.begin():
+        scene.give_up()
+    assert not scene.guardian.dismissed
+    assert scene.book.active() is not None

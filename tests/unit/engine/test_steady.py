@@ -98,6 +98,10 @@ def crashing(world: World) -> None:
     world.stack.states["api-1"] = "BACKOFF"
 
 
+def asleep(world: World) -> None:
+    world.stack.details["api-1"] = "stopped by a signal"
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -114,6 +118,7 @@ def crashing(world: World) -> None:
         (toxic_to_the_monitoring, "proxy pager"),
         (without_loki, "loki does not answer"),
         (crashing, "api-1 is BACKOFF"),
+        (asleep, "api-1 is stopped by a signal"),
     ],
 )
 def test_what_is_wrong_is_named(spoil: Callable[[World], None], told: str) -> None:
@@ -130,3 +135,20 @@ def test_a_program_that_is_stopped_for_good_is_not_waited_for() -> None:
     with pytest.raises(StackError, match="api-1 does not run, so nothing can be judged"):
         wait(world)
     assert world.clock.now() == START_UNIX
+
+
+def test_a_signal_must_hold_as_long_as_it_says() -> None:
+    world = well()
+    signals = (
+        *SIGNALS,
+        MetricSignal.model_validate({"signal": "metric", "expr": "own_signal == 1", "for": "3s"}),
+    )
+    steady.wait(
+        signals,
+        world.operators,
+        traffic_per_second=RATE,
+        watchdog_since_unix=START_UNIX,
+        seconds_max=5.0,
+        hold_seconds=1.0,
+    )
+    assert world.clock.now() - START_UNIX >= 3.0
