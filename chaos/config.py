@@ -13,6 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout this lab runs from."""
 
+CLOCK_SLACK_SECONDS = 5.0
+"""Create times of processes are boot time plus ticks: they move when the wall clock is set."""
+
+PORT_CLAIMS = "ports"
+"""Beside the labs' state directories: the files that say which lab holds which port block."""
+
 _LAB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}\Z")
 
 
@@ -55,9 +61,26 @@ class LabConfig(BaseSettings):
         if not _LAB_ID.match(value):
             msg = f"LAB_ID {value!r} must be 1 to 32 of a-z, 0-9 and '-'"
             raise ValueError(msg)
+        if value == PORT_CLAIMS:
+            msg = f"LAB_ID {value!r} is the name of the folder of port claims; choose another"
+            raise ValueError(msg)
         return value
+
+    @field_validator("state_root", "cache_dir", "observability_dir", "scenarios_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        # Daemons run elsewhere, and processes are known by the very text of the state directory. Links
+        # are kept: resolve() would rename labs that exist.
+        return Path(os.path.abspath(value))  # noqa: PTH100 - unlike absolute() it removes ".."
 
     @property
     def state_dir(self) -> Path:
         """The one directory that belongs to this lab."""
         return self.state_root / self.id
+
+
+def path_environment() -> dict[str, str]:
+    """Return ``LAB_*`` variables by which a process in another directory finds this one's folders."""
+    config = LabConfig()
+    names = ("state_root", "cache_dir", "observability_dir", "scenarios_dir")
+    return {f"LAB_{name.upper()}": str(getattr(config, name)) for name in names}

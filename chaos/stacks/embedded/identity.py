@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from chaos.config import ROOT, LabConfig
+from chaos.config import PORT_CLAIMS, ROOT, LabConfig
 from chaos.domain.topology import (
     DIRECT_PORTS,
     MONITORING_PROXIES,
@@ -75,7 +75,7 @@ def establish(config: LabConfig) -> Identity:
         return known
     layout.create()
     wanted = config.port_base
-    claims = config.state_root / "ports"
+    claims = config.state_root / PORT_CLAIMS
     claims.mkdir(parents=True, exist_ok=True)
     if wanted is not None:
         if not _claim(claims, wanted, config):
@@ -96,7 +96,7 @@ def establish(config: LabConfig) -> Identity:
 
 def release(config: LabConfig, port_base: int) -> None:
     """Give a port block back, if this lab holds it."""
-    claim = config.state_root / "ports" / str(port_base)
+    claim = config.state_root / PORT_CLAIMS / str(port_base)
     if _holder(claim) == config.id:
         claim.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from chaos.config import CLOCK_SLACK_SECONDS
 from chaos.stacks.embedded import processes
 from chaos.stacks.embedded.identity import MARKER, MARKER_STATE_DIR, ROLE
 
@@ -16,8 +17,6 @@ REWRITES_ENVIRONMENT = frozenset({"postgres", "nginx", "valkey-server", "redis-s
 """Programs that write their title over their environment; their working directory tells them apart."""
 
 _GUARDED_ROLES = frozenset({"guardian", "runner"})
-_CLOCK_SLACK_SECONDS = 5.0
-"""Create times are boot time plus ticks, and the wall clock may have been set since."""
 
 
 def marked(lab_id: str, state_dir: Path, created_unix: float) -> list[psutil.Process]:
@@ -28,7 +27,7 @@ def marked(lab_id: str, state_dir: Path, created_unix: float) -> list[psutil.Pro
         if process.pid in here:
             continue
         with contextlib.suppress(psutil.Error, OSError):
-            if process.create_time() < created_unix - _CLOCK_SLACK_SECONDS:
+            if process.create_time() < created_unix - CLOCK_SLACK_SECONDS:
                 continue
             if carries_marker(process, lab_id, state_dir):
                 found.append(process)
