@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from chaos.adapters.datapath import ServiceDataPath
+from chaos.adapters.guardian import find_process
 from chaos.adapters.runstore import RunStore
 from chaos.config import LabConfig
-from chaos.domain.journal import ActiveRun, ProcessRef
+from chaos.domain.journal import ActiveRun
 from chaos.errors import ExitCode
 from chaos.stacks.embedded.identity import load
 from chaos.stacks.embedded.inspection import ProgramState
 from chaos.stacks.embedded.readiness import fetch_json
 from chaos.stacks.embedded.stack import EmbeddedStack
+from chaos.stacks.embedded.supervisor import RUNNING, STOPPED
 
 PLAIN_WIDTH = 120
 _MIB = 2**20
@@ -30,7 +30,11 @@ _MIB = 2**20
 
 @click.command(name="status")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--reveal", is_flag=True, help="Also name the scenario's variant, which is its cause.")
+@click.option(
+    "--reveal",
+    is_flag=True,
+    help="Also name what is broken: the scenario's variant, and tools that should not run.",
+)
 def command(*, as_json: bool, reveal: bool) -> None:
     """Show every daemon, the firing alerts, and whether a run is active.
 
@@ -40,6 +44,8 @@ def command(*, as_json: bool, reveal: bool) -> None:
     stack = EmbeddedStack(config)
     running = load(stack.layout) is not None and stack.is_running()
     programs = stack.programs() if load(stack.layout) is not None else []
+    if not reveal:
+        programs = [_unjudged(program) for program in programs]
     report: dict[str, Any] = {
         "lab_id": config.id,
         "state_dir": str(config.state_dir),
@@ -58,6 +64,16 @@ def command(*, as_json: bool, reveal: bool) -> None:
         _show(report, programs)
     if not report["healthy"]:
         raise SystemExit(int(ExitCode.ERROR))
+
+
+def _unjudged(program: ProgramState) -> ProgramState:
+    """Return a program that nothing starts by itself as one that may do what it does.
+
+    Whether such a tool should run is for the person on call to find out: it may be the cause.
+    """
+    if program.expected_state != STOPPED:
+        return program
+    return replace(program, expected_state=program.state, detail="")
 
 
 def _alerts(stack: EmbeddedStack) -> list[dict[str, str]] | None:
@@ -100,15 +116,9 @@ def _run(active: ActiveRun | None, *, reveal: bool) -> dict[str, Any] | None:
         "scenario": active.scenario,
         "held": active.held,
         "deadline_unix": active.deadline_unix,
-        "abandoned": not any(_lives(ref) for ref in (active.runner, active.guardian) if ref is not None),
+        "abandoned": not (find_process(active.runner) or find_process(active.guardian)),
     }
     return shown | {"variant": active.variant} if reveal else shown
-
-
-def _lives(ref: ProcessRef) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return abs(psutil.Process(ref.pid).create_time() - ref.create_time) < 1.0
-    return False
 
 
 def _show(report: dict[str, Any], programs: list[ProgramState]) -> None:
@@ -135,7 +145,7 @@ def _table(programs: list[ProgramState]) -> Table:
         table.add_column(title, justify="right" if right else "left", no_wrap=bool(title))
     for program in programs:
         colour = "green" if program.as_expected else "red"
-        if program.state == program.expected_state == "STOPPED":
+        if program.as_expected and program.state != RUNNING:
             colour = "dim"
         table.add_row(
             program.name,
