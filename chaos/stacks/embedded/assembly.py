@@ -6,13 +6,17 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import yaml
+
 from chaos.config import ROOT, LabConfig
+from chaos.domain.clock import choose_clock
 from chaos.domain.topology import Topology
-from chaos.errors import StackError
+from chaos.errors import LabError, StackError
 from chaos.stacks.embedded import launcher, supervisor
 from chaos.stacks.embedded.daemon import Context, Daemon
 from chaos.stacks.embedded.identity import marker_environment
@@ -51,6 +55,10 @@ class Started:
     missing: Mapping[str, str]
     first_start_unix: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    resend_delay: str = "1m"
+    """Kept, because the rule files that it comes from may be anything while the stack runs."""
+    databases: str = ""
+    """Digest of what the databases were prepared with; empty when the start did not get there."""
 
     def save(self, layout: Layout) -> None:
         """Write it down."""
@@ -103,10 +111,8 @@ def resolve_tools(
     return Started("", tools, missing, versions=versions)
 
 
-def make_context(
-    config: LabConfig, layout: Layout, topology: Topology, started: Started, source: Path
-) -> Context:
-    """Return what daemons are rendered from."""
+def make_context(config: LabConfig, layout: Layout, topology: Topology, started: Started) -> Context:
+    """Return what daemons are rendered from. Nothing of it is read from the working tree."""
     return Context(
         config=config,
         topology=topology,
@@ -114,23 +120,58 @@ def make_context(
         tools={name: Path(path) for name, path in started.tools.items()},
         missing=started.missing,
         account=postgres_user(),
-        resend_delay=lab_clock(source).resend_delay,
+        resend_delay=started.resend_delay,
     )
 
 
 def configuration(context: Context, source: Path) -> dict[str, str]:
-    """Return the monitoring's and nginx's configuration, by path under ``conf/``."""
+    """Return the monitoring's and nginx's configuration, by path under ``conf/``.
+
+    Raises LabError with the file's name when one of the working tree's is invalid.
+    """
     layout = context.layout
-    return render_observability(
-        context.topology,
-        lab_id=context.config.id,
-        state_dir=layout.root,
-        source_dir=source,
-        clock=lab_clock(source),
-        missing=context.missing,
-        runbook_base=str(ROOT),
-        rules_dir=str(layout.conf / "prometheus" / "rules"),
-    )
+    with _names_invalid_file(source):
+        return render_observability(
+            context.topology,
+            lab_id=context.config.id,
+            state_dir=layout.root,
+            source_dir=source,
+            clock=lab_clock(source),
+            missing=context.missing,
+            runbook_base=str(ROOT),
+            rules_dir=str(layout.conf / "prometheus" / "rules"),
+        )
+
+
+def resend_delay(source: Path) -> str:
+    """Return Prometheus' resend delay on the clock that the rule files allow; raises LabError."""
+    with _names_invalid_file(source):
+        return lab_clock(source).resend_delay
+
+
+_INVALID = (LabError, yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading somebody's half-edited YAML may end in."""
+
+
+@contextmanager
+def _names_invalid_file(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except _INVALID as error:
+        found = next(filter(_is_invalid, sorted((source / "prometheus" / "rules").glob("*.yml"))), None)
+        if found is None and isinstance(error, LabError):
+            raise
+        raise StackError(
+            f"{found or source} is invalid, so nothing was started from it: {error}. Correct it."
+        ) from error
+
+
+def _is_invalid(rules: Path) -> bool:
+    try:
+        choose_clock([rules.read_text("utf-8")])
+    except _INVALID:
+        return True
+    return False
 
 
 def digest(context: Context, source: Path) -> str:

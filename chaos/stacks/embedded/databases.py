@@ -107,9 +107,11 @@ def _run(command: list[str], context: Context, what: str, timeout_seconds: float
         raise StackError(f"{what} ended with {done.returncode}:\n" + "\n".join(lines))
 
 
-def prepare_databases(context: Context) -> None:
-    """Bring roles, databases, seed and schema to what this checkout wants. Quick when they are there."""
-    wanted = _digest()
+def prepare_databases(context: Context, wanted: str) -> None:
+    """Bring roles, databases, seed and schema to what the stack was started for: the digest ``wanted``.
+
+    Quick when they are there; then nothing of the working tree is read, which may have changed since.
+    """
     with _connected(context, "postgres") as link, link.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE IF NOT EXISTS lab_identity (lab_id text PRIMARY KEY, prepared text NOT NULL)"
@@ -196,13 +198,14 @@ def _migrate(context: Context) -> None:
         raise StackError(f"the service's migration failed ({code}):\n" + "\n".join(tail(log, LOG_LINES)))
 
 
-def _digest() -> str:
-    digest = hashlib.sha256()
+def digest() -> str:
+    """Return a digest of what the databases of this checkout are prepared with."""
+    found = hashlib.sha256()
     sources = [Path(__file__), _SEED / "acme.sql", ROOT / "app" / "migrate.py"]
     sources += sorted((ROOT / "app" / "migrations").rglob("*.py"))
     for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def seed_files(layout: Layout) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chaos.config import LabConfig
 from chaos.domain.topology import Topology, embedded_topology
-from chaos.errors import LabBusyError, StackError
+from chaos.errors import LabBusyError, LabError, StackError
 from chaos.stacks.embedded import assembly, databases, identity, launcher, orphans
 from chaos.stacks.embedded.boot import Step, bring_up
 from chaos.stacks.embedded.daemon import DATABASES, REDIS_IDENTITY, Context, Daemon
@@ -53,20 +53,30 @@ class Lifecycle:
     def context(self) -> Context:
         """What the running stack is rendered from; before the first start it knows no program's place."""
         started = assembly.read_started(self.layout) or assembly.Started("", {}, {})
-        return assembly.make_context(self.config, self.layout, self.topology, started, self.source)
+        return assembly.make_context(self.config, self.layout, self.topology, started)
 
     def daemons(self) -> tuple[Daemon, ...]:
         """Return the daemons of the last start; none when there was none."""
-        return all_daemons(self.context) if assembly.read_started(self.layout) else ()
+        if assembly.read_started(self.layout) is None:
+            return ()
+        # The checkout may have gained a daemon since, which the running supervisord does not know.
+        rendered = {path.stem for path in self.layout.programs.glob("*.sh")}
+        return tuple(daemon for daemon in all_daemons(self.context) if daemon.name in rendered)
 
     def is_running(self) -> bool:
         """Say whether this lab's supervisord answers."""
         return self.layout.supervisor_socket.exists() and self.supervisor.alive()
 
     def is_current(self) -> bool:
-        """Say whether the running stack was started from this code and configuration."""
+        """Say whether the running stack was started from this code and configuration.
+
+        A working tree that cannot be read is another one: `up` then says what is wrong with it.
+        """
         started = assembly.read_started(self.layout)
-        return started is not None and started.digest == assembly.digest(self.context, self.source)
+        try:
+            return started is not None and started.digest == assembly.digest(self.context, self.source)
+        except (LabError, OSError):
+            return False
 
     def up(self, progress: Say, report: Report | None) -> None:
         """Start everything and wait until all of it serves."""
@@ -78,6 +88,8 @@ class Lifecycle:
                     self.end_strays(progress, self.supervisor.pid())
                     self.bring_all_up(progress, self.config.up_timeout_seconds)
                     return
+                # Before anything is stopped: a stack that runs is not given up for a tree that cannot.
+                assembly.configuration(self.context, self.source)
                 progress("code or configuration changed since the start: starting afresh")
             self._take_down(progress)
             self._launch(progress, report)
@@ -87,7 +99,10 @@ class Lifecycle:
         self.layout.create()
         identity.require_free(self.topology)
         started = assembly.resolve_tools(self.config, self.layout, progress, report)
-        context = assembly.make_context(self.config, self.layout, self.topology, started, self.source)
+        started = replace(
+            started, resend_delay=assembly.resend_delay(self.source), databases=databases.digest()
+        )
+        context = assembly.make_context(self.config, self.layout, self.topology, started)
         replace(started, digest=assembly.digest(context, self.source)).save(self.layout)
         launcher.clear_overrides(self.layout)
         # Its notification log would tell a new Alertmanager that Watchdog was delivered a moment ago.
@@ -104,19 +119,26 @@ class Lifecycle:
 
     def bring_all_up(self, progress: Say, timeout_seconds: float) -> None:
         """Start what should run and wait until all of it serves."""
+        started = assembly.read_started(self.layout)
+        if started is None:
+            raise StackError(f"{self.layout.started_json} is missing or of another version. Run `lab up`.")
         context = self.context
         address = context.topology.address("redis")
+        wanted = started.databases or databases.digest()
 
         def mark_redis() -> None:
-            answer = redis_command(address, "SET", REDIS_MARKER, self.config.id)
+            try:
+                answer = redis_command(address, "SET", REDIS_MARKER, self.config.id)
+            except OSError as error:
+                raise StackError(f"redis does not answer: {error!r}. Run `lab logs redis`.") from error
             if answer != "+OK":
                 raise StackError(f"redis does not take the lab's marker: {answer}. Run `lab logs redis`.")
 
         steps = [
-            Step(DATABASES, ("postgres",), lambda: databases.prepare_databases(context)),
+            Step(DATABASES, ("postgres",), lambda: databases.prepare_databases(context, wanted)),
             Step(REDIS_IDENTITY, ("redis",), mark_redis),
         ]
-        members = [daemon for daemon in all_daemons(context) if daemon.autostart]
+        members = [daemon for daemon in self.daemons() if daemon.autostart]
         bring_up(
             members, steps, self.supervisor, self.layout, timeout_seconds=timeout_seconds, progress=progress
         )
