@@ -21,6 +21,8 @@ from chaos.errors import AdapterError
 from chaos.ports import Leftover
 
 REQUEST_TIMEOUT_SECONDS = 2.0
+_NO_PROXY = {"http": None, "https": None, "all": None}
+"""A None outdoes the environment's HTTP_PROXY and ALL_PROXY: nothing stands between us and this machine."""
 _HTTP_ERROR_MIN = 300
 _ONE_SERVER_AT_A_TIME = threading.Lock()
 _CARRIED = re.compile(
@@ -32,16 +34,23 @@ class ToxiproxyServer:
     """A Toxiproxy and the proxies it should hold.
 
     ``restart`` kills the process and starts it anew: its toxics live in memory only, so this is
-    the last rung of :meth:`heal`.
+    the last rung of :meth:`heal`. ``is_ours`` proves that what listens is this lab's process; a
+    stranger on the port is not reset.
     """
 
     def __init__(
-        self, name: str, address: Address, proxies: Mapping[str, Proxy], restart: Callable[[], None]
+        self,
+        name: str,
+        address: Address,
+        proxies: Mapping[str, Proxy],
+        restart: Callable[[], None],
+        is_ours: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self._address = address
         self._proxies = proxies
         self._restart = restart
+        self._is_ours = is_ours
 
     def _call(self, method: str, path: str, json: Any = None) -> requests.Response:
         with _ONE_SERVER_AT_A_TIME:
@@ -49,7 +58,9 @@ class ToxiproxyServer:
             send = {"GET": APIConsumer.get, "POST": APIConsumer.post, "DELETE": APIConsumer.delete}[method]
             body = {} if json is None else {"json": json}
             try:
-                response: requests.Response = send(path, timeout=REQUEST_TIMEOUT_SECONDS, **body)
+                response: requests.Response = send(
+                    path, timeout=REQUEST_TIMEOUT_SECONDS, proxies=_NO_PROXY, **body
+                )
             except (NotFound, InvalidToxic, ProxyExists) as error:
                 raise AdapterError(f"{self.name} refused {method} {path}: {error.args[0]!r}") from error
             except requests.RequestException as error:
@@ -137,7 +148,10 @@ class ToxiproxyServer:
         return [Leftover(f"{what} {key}", wanted, found) for key, wanted, found in pairs if wanted != found]
 
     def heal(self) -> list[str]:
-        """Set the baseline whatever it takes: reset, then create anew, then restart the process."""
+        """Set the baseline whatever it takes: reset, then create anew, then restart the process.
+
+        What listens there and is not ours is never written to; only the restart is tried then.
+        """
         done: list[str] = []
         for name, rung in (
             ("reset", self._reset),
@@ -146,11 +160,18 @@ class ToxiproxyServer:
         ):
             if self._is_at_baseline():
                 return done
+            if rung != self._restart and not self._is_ours():
+                continue
             try:
                 rung()
             except AdapterError:
                 continue  # the next rung asks less of it
             done.append(f"{self.name}: {name}")
+        if not self._is_ours():
+            raise AdapterError(
+                f"{self.name} could not be healed: another process listens on {self._address}. "
+                "End it, then run `lab heal`"
+            )
         left = self.leftovers()
         if left:
             raise AdapterError(f"{self.name} could not be healed: {'; '.join(map(str, left))}")

@@ -177,6 +177,40 @@ def test_a_hung_server_is_restarted(real: RealToxiproxy) -> None:
     assert talks(real.proxy.listen)
 
 
+def test_a_proxy_of_the_environment_is_not_asked(
+    real: RealToxiproxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")  # nobody listens there
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    real.server.disable("echo")
+    assert real.server.heal() == ["toxiproxy: reset"]
+    assert real.server.leftovers() == []
+
+
+def test_a_stranger_on_the_port_is_not_written_to(real: RealToxiproxy) -> None:
+    real.server.disable("echo")
+    before = real.server.leftovers()
+    asked: list[str] = []
+    other = ToxiproxyServer(
+        "toxiproxy", real.admin, {"echo": real.proxy}, lambda: asked.append("restart"), lambda: False
+    )
+    with pytest.raises(AdapterError, match="another process listens on"):
+        other.heal()
+    assert asked == ["restart"]
+    assert real.server.leftovers() == before
+
+
+def test_a_server_that_is_ours_again_after_its_restart_is_healed(real: RealToxiproxy) -> None:
+    real.server.disable("echo")
+    healer = ToxiproxyServer(
+        "toxiproxy", real.admin, {"echo": real.proxy}, real.restart, lambda: real.restarts > 0
+    )
+    assert healer.heal() == ["toxiproxy: restarted"]
+    assert real.server.leftovers() == []
+
+
 def test_bytes_carried_are_counted(real: RealToxiproxy) -> None:
     before = real.server.carried_bytes()["echo"]
     assert talks(real.proxy.listen)

@@ -88,6 +88,17 @@ def is_stopped(process: psutil.Process) -> bool:
     return False
 
 
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports a process listens on; none when it is gone or may not be looked at."""
+    with contextlib.suppress(psutil.Error):
+        return {
+            link.laddr[1]
+            for link in psutil.Process(pid).net_connections("tcp")
+            if link.status == psutil.CONN_LISTEN and link.laddr
+        }
+    return set()
+
+
 def children_by_parent() -> dict[int, list[int]]:
     """Return pids by parent pid, read once for the whole machine."""
     table: dict[int, list[int]] = {}

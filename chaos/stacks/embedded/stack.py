@@ -173,6 +173,18 @@ class EmbeddedStack:
         if not processes.send(process, signum):
             raise StackError(f"{name} has just ended. Try again.")
 
+    def listens(self, name: str) -> bool:
+        """Say whether a program's port is held by its own process, proven to be this lab's."""
+        port = assembly.by_name(self.daemons(), name).port
+        info = self.supervisor.infos().get(name)
+        if info is None or info.pid is None:
+            return False
+        try:
+            head = self.supervisor.process(name, self.config.id, self.layout.root)
+        except StackError:  # it has just ended, or carries no marker
+            return False
+        return any(port in processes.listening_ports(pid) for pid in processes.tree(head.pid))
+
     def snapshot(self) -> dict[str, Any]:
         """Return program states, overrides, stray processes and state files, for comparison."""
         return inspection.snapshot(self.layout, self.identity, self.programs(), self.supervisor.pid())
