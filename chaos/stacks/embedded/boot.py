@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
 
 from chaos.errors import StackError
-from chaos.stacks.embedded.daemon import Daemon
+from chaos.stacks.embedded.daemon import Daemon, Probe
 from chaos.stacks.embedded.layout import Layout, tail
 from chaos.stacks.embedded.supervisor import (
     BACKOFF,
@@ -34,6 +37,39 @@ class Step:
     name: str
     after: tuple[str, ...]
     act: Callable[[], None]
+
+
+class _Pool:
+    """A few daemon threads. Executors join theirs at exit, so one stuck probe would keep the process."""
+
+    def __init__(self, threads: int) -> None:
+        self._work: SimpleQueue[tuple[Future[str | None], Probe] | None] = SimpleQueue()
+        self._threads = threads
+        self._closed = False
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"probe-{number}", daemon=True).start()
+
+    def submit(self, act: Probe) -> Future[str | None]:
+        """Run ``act`` as soon as a thread is free."""
+        future: Future[str | None] = Future()
+        self._work.put((future, act))
+        return future
+
+    def close(self) -> None:
+        """Begin nothing any more. What is at work is not waited for."""
+        self._closed = True
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            future, act = item
+            if self._closed or not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(act())
+            except BaseException as error:  # noqa: BLE001 - told to who asks for the result
+                future.set_exception(error)
 
 
 @dataclass
@@ -92,7 +128,7 @@ def bring_up(
     waves = start_order({name: [need for need in after if need in needs] for name, after in needs.items()})
     boot = _Boot(members, tasks, supervisor, layout, time.monotonic(), progress)
     deadline = boot.began + timeout_seconds
-    pool = ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe")
+    pool = _Pool(PROBES_AT_ONCE)
     try:
         while not _settled(boot, needs):
             _start_what_can(boot, pool)
@@ -102,14 +138,14 @@ def bring_up(
                 raise StackError(_late(boot, needs, timeout_seconds))
             time.sleep(POLL_SECONDS)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.close()
 
 
 def _settled(boot: _Boot, needs: Mapping[str, Sequence[str]]) -> bool:
     return len(boot.ready) == len(needs) and boot.running >= boot.daemons.keys()
 
 
-def _start_what_can(boot: _Boot, pool: ThreadPoolExecutor) -> None:
+def _start_what_can(boot: _Boot, pool: _Pool) -> None:
     known = boot.daemons.keys() | boot.steps.keys()
     for name, daemon in boot.daemons.items():
         if name not in boot.started and boot.ready.keys() >= (set(daemon.after) & known):
@@ -118,16 +154,18 @@ def _start_what_can(boot: _Boot, pool: ThreadPoolExecutor) -> None:
     for name, step in boot.steps.items():
         if name not in boot.started and boot.ready.keys() >= (set(step.after) & known):
             boot.started.add(name)
-            boot.probes[name] = pool.submit(_act, step)
+            boot.probes[name] = pool.submit(partial(_act, step))
 
 
-def _act(step: Step) -> str | None:
+def _act(step: Step) -> None:
     step.act()
-    return None
 
 
-def _look(boot: _Boot, pool: ThreadPoolExecutor) -> None:
+def _look(boot: _Boot, pool: _Pool) -> None:
     infos = boot.supervisor.infos()
+    unknown = boot.started & boot.daemons.keys() - infos.keys()
+    if unknown:
+        raise StackError(f"supervisord does not know {', '.join(sorted(unknown))}. Run `lab down`, `lab up`.")
     # RUNNING means that it has lived for a second; one that serves and then dies is not up.
     boot.running = {name for name, info in infos.items() if info.state == RUNNING}
     for name in sorted(boot.started & boot.ready.keys() & infos.keys() - boot.running):

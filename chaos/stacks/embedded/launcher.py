@@ -29,6 +29,8 @@ END_AFTER = "LAUNCH_END_AFTER_SECONDS"
 _READ_ATTEMPTS_MAX = 20
 _READ_PAUSE_SECONDS = 0.05
 
+# `ps` shows the time limit of a restart loop. So would any real one (a job's limit, an OOM killer's log), and
+# a shell that kills from beside could outlive its program and hit another; so it stays.
 _SCRIPT = r"""#!/bin/sh
 # launch.sh NAME: run one program of the lab with its environment and the overrides a fault laid over it.
 # exec keeps the pid, so that the pid recorded here is the program's own.

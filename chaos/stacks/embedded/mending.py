@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chaos.stacks.embedded.stack import EmbeddedStack
 
 ADMIN_CONNECT_TIMEOUT_SECONDS = 2
+ADMIN_STATEMENT_TIMEOUT_MS = 5000
 
 
 def repair(stack: EmbeddedStack, progress: Callable[[str], None]) -> list[str]:
@@ -78,7 +79,9 @@ def _unexpected(stack: EmbeddedStack) -> list[str]:
     return [
         daemon.name
         for daemon in stack.daemons()
-        if expected_state(daemon) == STOPPED and infos[daemon.name].state in (RUNNING, STARTING)
+        if expected_state(daemon) == STOPPED
+        and daemon.name in infos
+        and infos[daemon.name].state in (RUNNING, STARTING)
     ]
 
 
@@ -86,7 +89,10 @@ def _reset_postgres(stack: EmbeddedStack) -> bool:
     """Drop what ALTER SYSTEM wrote; True when the server must restart to forget it."""
     written = bool(auto_settings(stack.layout))
     try:
-        link = psycopg2.connect(**stack.admin_dsn(), connect_timeout=ADMIN_CONNECT_TIMEOUT_SECONDS)
+        link = psycopg2.connect(
+            **stack.admin_dsn(), connect_timeout=ADMIN_CONNECT_TIMEOUT_SECONDS,
+            options=f"-c statement_timeout={ADMIN_STATEMENT_TIMEOUT_MS}",
+        )  # fmt: skip
     except psycopg2.Error:
         if written:  # it cannot start with them, or cannot be asked: the file is the way
             databases.drop_written_settings(stack.layout)

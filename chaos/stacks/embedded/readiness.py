@@ -15,6 +15,7 @@ from chaos.domain.topology import Address, Proxy
 from chaos.stacks.embedded.daemon import Probe
 
 PROBE_TIMEOUT_SECONDS = 2.0
+STATEMENT_TIMEOUT_MS = 5000
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _OK = 200
 
@@ -98,6 +99,7 @@ def postgres_selects(address: Address, user: str, password_file: Path, database:
             link = psycopg2.connect(
                 host=address.host, port=address.port, user=user, dbname=database,
                 password=password_file.read_text("utf-8").strip(), connect_timeout=2,
+                options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
             )  # fmt: skip
         except (psycopg2.Error, OSError) as error:
             return str(error).strip()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -179,12 +179,15 @@ class Supervisor:
 
     def infos(self) -> dict[str, ProcessInfo]:
         """Return all programs by name."""
-        rows = cast("list[dict[str, Any]]", self.call("getAllProcessInfo"))
+        with _faults():
+            rows = cast("list[dict[str, Any]]", self.call("getAllProcessInfo"))
         return {str(row["name"]): _info(row) for row in rows}
 
     def info(self, name: str) -> ProcessInfo:
         """Return one program."""
-        return _info(self.call("getProcessInfo", f"{GROUP}:{name}"))
+        with _faults():
+            row = self.call("getProcessInfo", f"{GROUP}:{name}")
+        return _info(row)
 
     def start(self, name: str) -> None:
         """Start a program without waiting. One that is started already is left as it is."""
@@ -250,7 +253,7 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def _faults(*expected: int) -> Any:
+def _faults(*expected: int) -> Iterator[None]:
     try:
         yield
     except xmlrpc.client.Fault as fault:

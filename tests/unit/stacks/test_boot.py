@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from chaos.config import ROOT
 from chaos.errors import StackError
 from chaos.stacks.embedded import boot
 from chaos.stacks.embedded.boot import start_order
@@ -122,3 +126,33 @@ def test_a_daemon_that_never_serves_says_why_and_for_whom_others_wait(layout: La
 def test_a_need_outside_of_what_is_started_is_taken_as_met(layout: Layout) -> None:
     daemon = Daemon("api-1", ["x"], lambda: None, after=("postgres",))
     assert _bring_up(layout, [daemon], [{"api-1": RUNNING}]) == ["api-1"]
+
+
+def test_a_daemon_that_supervisord_does_not_know_is_named(layout: Layout) -> None:
+    with pytest.raises(StackError, match="does not know newcomer"):
+        _bring_up(layout, [Daemon("newcomer", ["x"], lambda: None)], [{"other": RUNNING}])
+
+
+_STUCK = """
+import threading
+from pathlib import Path
+from chaos.stacks.embedded import boot
+from chaos.stacks.embedded.boot import Step
+from chaos.stacks.embedded.layout import Layout
+from chaos.stacks.embedded.supervisor import Supervisor
+
+Supervisor.infos = lambda _: {}
+layout = Layout(Path("."))
+stuck = [Step("stuck", (), threading.Event().wait)]
+try:
+    boot.bring_up([], stuck, Supervisor(layout), layout, timeout_seconds=0.2, progress=print)
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_stuck_probe_keeps_no_process_from_ending() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STUCK], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
+    )
+    assert "stuck: has not answered yet" in done.stdout

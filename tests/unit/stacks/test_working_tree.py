@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import xmlrpc.client
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chaos.config import LabConfig
-from chaos.errors import LabError
-from chaos.stacks.embedded import assembly, identity, launcher
+from chaos.errors import LabError, StackError
+from chaos.stacks.embedded import assembly, identity, launcher, mending
 from chaos.stacks.embedded.daemon import Daemon
 from chaos.stacks.embedded.layout import Layout
 from chaos.stacks.embedded.lifecycle import quiet
@@ -101,5 +102,20 @@ def test_a_folder_without_rules_is_told_as_well(running: EmbeddedStack, tree: Pa
 
 def test_a_daemon_that_the_checkout_gained_is_none_of_the_running_stack(running: EmbeddedStack) -> None:
     assert {daemon.name for daemon in running.daemons()} == {"api-1", "prometheus"}
-    (Layout(running.config.state_dir).programs / "redis.sh").touch()
-    assert {daemon.name for daemon in running.daemons()} == {"api-1", "prometheus", "redis"}
+    (Layout(running.config.state_dir).programs / "reporting.sh").touch()
+    assert {daemon.name for daemon in running.daemons()} == {"api-1", "prometheus", "reporting"}
+    assert mending._unexpected(running) == [], "supervisord knows none of them"
+
+
+def test_a_fault_of_supervisord_is_an_error_of_the_stack(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise xmlrpc.client.Fault(6, "SHUTDOWN_STATE")
+
+    supervisor = Supervisor(layout)
+    monkeypatch.setattr(supervisor, "call", refuse)
+    with pytest.raises(StackError, match="SHUTDOWN_STATE"):
+        supervisor.infos()
+    with pytest.raises(StackError, match="SHUTDOWN_STATE"):
+        supervisor.info("redis")
