@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -24,13 +24,15 @@ from chaos.domain.topology import (
     Topology,
     embedded_topology,
 )
-from chaos.errors import PortTakenError, StackError
+from chaos.errors import PortTakenError, StackError, UsageError
 from chaos.stacks.embedded.layout import Layout, write_durably
 
 HOST = "127.0.0.1"
 FIRST_BLOCK = 18000
 BLOCKS = 140
 """Blocks end at 31999: ports from 32768 on are handed out by the kernel to any outgoing connection."""
+
+_CONNECT_SECONDS_MAX = 1.0
 
 MARKER = "FIREDRILL_LAB_ID"
 MARKER_STATE_DIR = "FIREDRILL_STATE_DIR"
@@ -68,11 +70,19 @@ def load(layout: Layout) -> Identity | None:
 
 
 def establish(config: LabConfig) -> Identity:
-    """Return the lab's identity; on first use claim a free port block and write it down."""
+    """Return the lab's identity; on first use claim a free port block and write it down.
+
+    Raises UsageError when another block is wanted than the one in which the stack runs.
+    """
     layout = Layout(config.state_dir)
     known = load(layout)
     if known is not None and config.port_base in (None, known.port_base):
         return known
+    if known is not None and supervisor_listens(layout):
+        raise UsageError(
+            f"lab {config.id!r} runs with LAB_PORT_BASE {known.port_base}, not {config.port_base}. "
+            "Unset it, or move the lab: `lab down` first."
+        )
     layout.create()
     wanted = config.port_base
     claims = config.state_root / PORT_CLAIMS
@@ -89,9 +99,38 @@ def establish(config: LabConfig) -> Identity:
     if known is not None:
         release(config, known.port_base)
     created = known.created_unix if known else time.time()
-    identity = Identity(config.id, str(ROOT), base, created)
+    return _save(layout, Identity(config.id, str(ROOT), base, created))
+
+
+def _save(layout: Layout, identity: Identity) -> Identity:
     write_durably(layout.lab_json, json.dumps(asdict(identity), indent=2) + "\n")
     return identity
+
+
+def take_over(config: LabConfig, *, running: bool) -> None:
+    """Make the lab this checkout's; raises UsageError while another checkout's stack runs."""
+    known = establish(config)
+    if known.checkout == str(ROOT):
+        return
+    if running:
+        raise UsageError(
+            f"lab {config.id!r} runs from {known.checkout}, not from {ROOT}. "
+            "Run `lab down` there, or choose another LAB_ID."
+        )
+    _save(Layout(config.state_dir), replace(known, checkout=str(ROOT)))
+
+
+def supervisor_listens(layout: Layout) -> bool:
+    """Say whether a supervisord holds this lab's socket, a hung one included."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(_CONNECT_SECONDS_MAX)
+        try:
+            link.connect(str(layout.supervisor_socket))
+        except TimeoutError:  # a full queue is somebody's
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def release(config: LabConfig, port_base: int) -> None:

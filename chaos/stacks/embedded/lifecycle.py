@@ -83,7 +83,9 @@ class Lifecycle:
         require_disk(self.config.state_dir, self.config.disk_free_min_bytes)
         identity.establish(self.config)
         with self._alone():
-            if self.is_running():
+            running = self.is_running()
+            identity.take_over(self.config, running=running)
+            if running:
                 if self.is_current():
                     self.end_strays(progress, self.supervisor.pid())
                     self.bring_all_up(progress, self.config.up_timeout_seconds)
@@ -172,7 +174,9 @@ class Lifecycle:
 
     def end_strays(self, progress: Say, supervisor_pid: int | None) -> list[str]:
         """End this lab's processes outside the supervisor's tree, all of them when there is none."""
-        who = identity.establish(self.config)
+        who = identity.load(self.layout)  # whatever base is wanted now: it is about what ran
+        if who is None:
+            return []
         found = orphans.unsupervised(who.lab_id, self.layout.root, who.created_unix, supervisor_pid)
         names = orphans.end(found)
         if names:

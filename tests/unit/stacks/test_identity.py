@@ -4,15 +4,19 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from chaos.config import LabConfig
+from chaos.config import ROOT, LabConfig
 from chaos.domain.topology import embedded_topology
-from chaos.errors import PortTakenError, StackError
+from chaos.errors import PortTakenError, StackError, UsageError
 from chaos.stacks.embedded import identity
+from chaos.stacks.embedded import layout as layout_module
 from chaos.stacks.embedded.layout import Layout
+from chaos.stacks.embedded.stack import EmbeddedStack
 
 
 def _lab(config: LabConfig, lab_id: str, port_base: int | None = None) -> LabConfig:
@@ -78,6 +82,48 @@ def test_another_base_moves_the_lab_and_gives_the_old_block_back(config: LabConf
     moved = identity.establish(_lab(config, "unit", 27300))
     assert (moved.port_base, moved.created_unix) == (27300, created)
     assert not (config.state_root / "ports" / "27000").exists()
+
+
+@pytest.fixture
+def supervisord(config: LabConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What holds the socket of a lab's supervisord; it need not answer."""
+    with tempfile.TemporaryDirectory(prefix="fd", dir="/tmp") as short, socket.socket(socket.AF_UNIX) as held:
+        monkeypatch.setattr(layout_module, "SHORT_BASE", Path(short))  # pytest's own paths are too long
+        layout = Layout(config.state_dir)
+        layout.create()
+        held.bind(str(layout.supervisor_socket))
+        held.listen()
+        yield held
+
+
+def test_the_base_does_not_change_while_the_stack_runs(config: LabConfig, supervisord: socket.socket) -> None:
+    known = identity.establish(_lab(config, "unit", 27000))
+    with pytest.raises(UsageError, match=r"LAB_PORT_BASE 27000, not 27300.*`lab down`"):
+        identity.establish(_lab(config, "unit", 27300))
+    assert identity.establish(config) == known
+    assert not (config.state_root / "ports" / "27300").exists()
+    supervisord.close()
+    assert identity.establish(_lab(config, "unit", 27300)).port_base == 27300
+
+
+def test_strays_are_ended_by_what_ran_whatever_base_is_wanted(
+    config: LabConfig, supervisord: socket.socket
+) -> None:
+    identity.establish(_lab(config, "unit", 27000))
+    assert supervisord.fileno() >= 0
+    assert EmbeddedStack(_lab(config, "unit", 27300)).end_strays() == []
+
+
+def test_another_checkout_takes_a_lab_over_only_when_it_is_down(
+    config: LabConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity.establish(config)
+    monkeypatch.setattr(identity, "ROOT", Path("/another/checkout"))
+    with pytest.raises(UsageError, match=f"runs from {ROOT}, not from /another/checkout"):
+        identity.take_over(config, running=True)
+    identity.take_over(config, running=False)
+    assert identity.establish(config).checkout == "/another/checkout"
+    identity.take_over(config, running=True)
 
 
 def test_a_damaged_identity_says_what_to_do(config: LabConfig) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.config import LabConfig
-from chaos.errors import LabError, StackError
+from chaos.config import ROOT, LabConfig
+from chaos.errors import LabError, StackError, UsageError
 from chaos.stacks.embedded import assembly, identity, launcher, mending
 from chaos.stacks.embedded.daemon import Daemon
 from chaos.stacks.embedded.layout import Layout
@@ -90,6 +90,14 @@ def test_up_names_the_invalid_file_and_leaves_the_running_stack_alone(
     with pytest.raises(LabError, match="is invalid") as caught:
         running.up()
     assert str(broken) in str(caught.value)
+
+
+def test_up_from_another_checkout_leaves_the_running_stack_alone(
+    running: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "ROOT", Path("/another/checkout"))
+    with pytest.raises(UsageError, match=f"runs from {ROOT}"):
+        running.up()
 
 
 def test_a_folder_without_rules_is_told_as_well(running: EmbeddedStack, tree: Path) -> None:
