@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,19 @@ class DatabaseUnavailableError(DcsError):
     slug = "database-unavailable"
     retry_after_seconds = 1
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, outcome_unknown: bool = False) -> None:
         super().__init__()
         self.reason = reason
+        self.outcome_unknown = outcome_unknown
+        """The commit failed: what the transaction wrote may be stored."""
+
+
+class SubmissionUnknownError(DatabaseUnavailableError):
+    """It is not known whether the job was stored. Ask for its status before you send the request again."""
+
+    def __init__(self, reason: str, job_id: UUID) -> None:
+        super().__init__(reason, outcome_unknown=True)
+        self.job_id = job_id
 
 
 class FencedError(DcsError):

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from app import __version__
-from app.database.engine import ConnectOptions, Database
-from app.errors import DatabaseUnavailableError
+from app.database.engine import DATABASE_ERRORS, ConnectOptions, Database
 from app.health.probe import DependencyProbe
 from app.jobs.leases import Leases
 from app.jobs.reconciler import Reconciler
@@ -112,7 +111,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 held = self._leases.claim(owner=owner)
-            except DatabaseUnavailableError:
+            except DATABASE_ERRORS:
                 self._stopping.wait(self._settings.poll_interval_seconds)
                 continue
             if held is None:

@@ -27,6 +27,9 @@ PING_DEADLINE_SECONDS = 1.0
 POOL_RECYCLE_SECONDS = 1800
 CONNECT_FAILED_LOGS_PER_SECOND = 5
 
+DATABASE_ERRORS = (DatabaseUnavailableError, exc.DBAPIError)
+"""What a transaction that failed in the database raises; counted and logged when it does."""
+
 log = structlog.get_logger()
 
 
@@ -208,19 +211,22 @@ class Database:
         """Run the body in one transaction, committed at its end.
 
         Raises:
-            DatabaseUnavailableError: The database cannot be used now. After a failed commit it is not
-                known whether the transaction took place.
+            DatabaseUnavailableError: The database cannot be used now. ``outcome_unknown`` after a failed
+                commit: the transaction may have taken place.
 
         """
+        committing = False
         try:
             with self.engine.begin() as connection:
                 yield connection
+                committing = True
         except exc.TimeoutError as cause:
             raise DatabaseUnavailableError("pool_timeout") from cause
         except exc.DBAPIError as cause:
             unavailable = _translate(cause)
             if unavailable is None:
                 raise
+            unavailable.outcome_unknown = committing
             raise unavailable from cause
 
     def close(self) -> None:

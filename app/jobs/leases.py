@@ -9,8 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from app.database.engine import Database
-from app.errors import DatabaseUnavailableError, FencedError
+from app.database.engine import DATABASE_ERRORS, Database
+from app.errors import FencedError
 from app.jobs.repository import ClaimedJob, JobRepository
 from app.telemetry import metrics
 
@@ -36,7 +36,7 @@ class Leases:
         self._held: dict[UUID, Held] = {}
 
     def claim(self, *, owner: str) -> Held | None:
-        """Take the next due job. Raises ``DatabaseUnavailableError``."""
+        """Take the next due job. Raises one of ``DATABASE_ERRORS``."""
         asked_at = time.monotonic()
         with self._database.transaction() as connection:
             job = JobRepository(connection).claim(owner=owner, lease_seconds=self._lease_seconds)
@@ -69,7 +69,7 @@ class Leases:
                 kept = JobRepository(connection).beat(
                     [(one.job.id, one.job.epoch) for one in held], lease_seconds=self._lease_seconds
                 )
-        except DatabaseUnavailableError:
+        except DATABASE_ERRORS:
             return  # the next beat may get through; a lease that runs out is another worker's affair
         for one in held:
             if one.job.id in kept:
@@ -83,7 +83,7 @@ class Leases:
             try:
                 with self._database.transaction() as connection:
                     JobRepository(connection).release(one.job)
-            except (DatabaseUnavailableError, FencedError) as exc:
+            except (*DATABASE_ERRORS, FencedError) as exc:
                 log.warning("job_release_failed", job_id=str(one.job.id), error=str(exc))
             else:
                 log.info("job_released", job_id=str(one.job.id))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from app.database.engine import Database
-from app.errors import DatabaseUnavailableError
+from app.database.engine import DATABASE_ERRORS, Database
 from app.jobs.repository import JobRepository, Rescued
 from app.jobs.wakeups import Announcer
 from app.models import JobState
@@ -30,7 +29,7 @@ class Reconciler:
                 if repository.lock_reconciler():
                     rescued = repository.rescue()
                 figures = repository.figures()
-        except DatabaseUnavailableError:
+        except DATABASE_ERRORS:
             return
         for one in rescued:
             self._report(one)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select, text
 
 from app.errors import FencedError
 from app.models import JobState, jobs, records
-from app.sources import Record
+from app.sources import Encoded
 
 RESCUE_BATCH_MAX = 100
 
@@ -199,12 +199,11 @@ class JobRepository:
         }
         return {row.id for row in self._connection.execute(_BEAT, values)}
 
-    def succeed(self, job: ClaimedJob, collected: Sequence[Record]) -> None:
+    def succeed(self, job: ClaimedJob, collected: Encoded) -> None:
         """Store what was collected and finish the job. Raises ``FencedError`` if another owns it by now."""
         # The fence first: its row lock keeps later owners out until the records are in, or nothing is.
-        self._end(_SUCCEED, job, record_count=len(collected))
-        body = orjson.dumps(list(collected), default=str).decode()
-        self._connection.execute(_STORE, {"id": job.id, "records": body})
+        self._end(_SUCCEED, job, record_count=collected.count)
+        self._connection.execute(_STORE, {"id": job.id, "records": collected.body})
 
     def give_up(self, job: ClaimedJob, state: JobState, *, reason: str, message: str) -> None:
         """End the job without a result: ``failed`` or ``dead``."""
@@ -218,9 +217,13 @@ class JobRepository:
         """Give a job back unharmed: the attempt does not count."""
         self._end(_RELEASE, job)
 
+    def has_ended(self, job: ClaimedJob, state: JobState) -> bool:
+        """Return whether this very attempt ended in ``state``."""
+        same = (jobs.c.id == job.id, jobs.c.epoch == job.epoch, jobs.c.state == state.value)
+        return self._connection.execute(select(jobs.c.id).where(*same)).one_or_none() is not None
+
     def _end(self, statement: Any, job: ClaimedJob, **values: Any) -> None:
-        result = self._connection.execute(statement, {"id": job.id, "epoch": job.epoch, **values})
-        if result.rowcount != 1:
+        if self._connection.execute(statement, {"id": job.id, "epoch": job.epoch, **values}).rowcount != 1:
             raise FencedError
 
     def lock_reconciler(self) -> bool:
@@ -243,4 +246,5 @@ class JobRepository:
 
 
 def _error(reason: str, message: str) -> str:
-    return orjson.dumps({"reason": reason, "message": message.replace("\0", "")[:2000]}).decode()
+    storable = message.replace("\0", "").encode(errors="replace").decode()  # no half of a surrogate pair
+    return orjson.dumps({"reason": reason, "message": storable[:2000]}).decode()

@@ -16,7 +16,7 @@ from app.errors import DatabaseUnavailableError, FencedError
 from app.jobs.leases import Held
 from app.jobs.repository import ClaimedJob, JobRepository
 from app.models import JobState
-from app.sources import Record, SourceError, SourceRefusedError
+from app.sources import Record, SourceError, SourceRefusedError, encoded
 from app.sources.catalogue import Catalogue, SourceSpec
 from app.telemetry import metrics
 
@@ -55,14 +55,30 @@ class JobRunner:
             attempt=job.attempt,
         ):
             log.info("job_claimed", epoch=job.epoch)
-            try:
-                self._attempt(held, started)
-            except FencedError:
-                log.warning("job_fenced", epoch=job.epoch)
-            except DatabaseUnavailableError as exc:
-                # Its lease will run out and another worker will run it again: nothing was stored.
-                log.warning("job_abandoned", reason=exc.reason)
+            self._guarded(held, lambda: self._survive(held, started))
         metrics.JOB_DURATION.labels(job.source_type).observe(time.monotonic() - started)
+
+    @staticmethod
+    def _guarded(held: Held, act: Callable[[], None]) -> None:
+        # Whatever is dropped here runs again when its lease is over, and is dead when that helps nothing.
+        try:
+            act()
+        except FencedError:
+            log.warning("job_fenced", epoch=held.job.epoch)
+        except DatabaseUnavailableError as exc:
+            log.warning("job_abandoned", reason=exc.reason)
+        except Exception:
+            log.exception("job_attempt_crashed")
+
+    def _survive(self, held: Held, started: float) -> None:
+        # A job must not take its thread with it: that would end the worker, and the next, and the next.
+        try:
+            self._attempt(held, started)
+        except (FencedError, DatabaseUnavailableError):
+            raise
+        except Exception as exc:
+            log.exception("job_attempt_crashed")
+            self._retry_or_bury(held, "unexpected", repr(exc))
 
     def _attempt(self, held: Held, started: float) -> None:
         job = held.job
@@ -80,9 +96,6 @@ class JobRunner:
                 self._retry_or_bury(held, exc.reason, str(exc))
             else:
                 self._give_up(held, JobState.FAILED, exc.reason, str(exc))
-        except Exception as exc:
-            log.exception("job_attempt_crashed")
-            self._retry_or_bury(held, "unexpected", repr(exc))
         else:
             self._succeed(held, collected, started)
 
@@ -93,7 +106,12 @@ class JobRunner:
     def _succeed(self, held: Held, collected: list[Record], started: float) -> None:
         job = held.job
         try:
-            self._finish(held, lambda repository: repository.succeed(job, collected))
+            storable = encoded(collected)
+        except TypeError as exc:
+            self._give_up(held, JobState.FAILED, "unstorable", str(exc))
+            return
+        try:
+            self._finish(held, JobState.SUCCEEDED, lambda repository: repository.succeed(job, storable))
         except DataError as exc:  # such as a NUL character, which jsonb cannot hold
             self._give_up(held, JobState.FAILED, "unstorable", str(exc.orig).strip())
             return
@@ -107,7 +125,9 @@ class JobRunner:
 
     def _give_up(self, held: Held, state: JobState, reason: str, message: str) -> None:
         job = held.job
-        self._finish(held, lambda repository: repository.give_up(job, state, reason=reason, message=message))
+        self._finish(
+            held, state, lambda repository: repository.give_up(job, state, reason=reason, message=message)
+        )
         metrics.JOBS_FINISHED.labels(job.source_type, state.value).inc()
         log.warning("job_failed", outcome=state.value, reason=reason, error=message)
 
@@ -120,20 +140,26 @@ class JobRunner:
         delay = retry_delay_seconds(job.attempt)
         self._finish(
             held,
+            JobState.QUEUED,
             lambda repository: repository.retry(job, delay_seconds=delay, reason=reason, message=message),
         )
         log.warning("job_retried", reason=reason, error=message, delay_seconds=round(delay, 2))
 
-    def _finish(self, held: Held, act: Callable[[JobRepository], None]) -> None:
+    def _finish(self, held: Held, end: JobState, act: Callable[[JobRepository], None]) -> None:
         # The work is done: while the lease lives it is worth waiting for the database to come back. The
-        # fence makes this safe even when a commit that seemed to fail has taken place.
+        # fence makes this safe even when a commit that seemed to fail has taken place: then the job has
+        # ended, and the next heartbeat takes it for lost.
+        unsure = False
         while True:
-            if held.lost.is_set():
+            if held.lost.is_set() and not unsure:
                 raise FencedError
             try:
                 with self._database.transaction() as connection:
-                    act(JobRepository(connection))
-            except DatabaseUnavailableError:
+                    repository = JobRepository(connection)
+                    if not (unsure and repository.has_ended(held.job, end)):
+                        act(repository)
+            except DatabaseUnavailableError as exc:
+                unsure = unsure or exc.outcome_unknown
                 if time.monotonic() + FINISH_RETRY_SECONDS >= held.expires_at or self._stopping.wait(
                     FINISH_RETRY_SECONDS
                 ):

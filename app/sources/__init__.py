@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import orjson
 import structlog
 
 from app.telemetry import metrics
@@ -50,6 +51,19 @@ class SourceRefusedError(Exception):
         super().__init__(message)
         self.field = field
         self.event = event
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Records as one JSON array, ready to be stored."""
+
+    count: int
+    body: str
+
+
+def encoded(collected: Sequence[Record]) -> Encoded:
+    """Encode records. Raises ``TypeError`` for what cannot be written: huge numbers, deep nesting."""
+    return Encoded(len(collected), orjson.dumps(list(collected), default=str).decode())
 
 
 ConfigT_contra = TypeVar("ConfigT_contra", contravariant=True)

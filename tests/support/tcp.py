@@ -6,6 +6,7 @@ import contextlib
 import enum
 import socket
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,16 @@ class PathState(enum.Enum):
     BLACK_HOLE = "black hole"  # accepted and acknowledged, never answered
 
 
+@dataclass
+class _Talk:
+    """One connection through the forwarder, in both directions."""
+
+    doomed: bool = False
+    """The client sent the statement whose transaction it shall not see committed."""
+    muted: bool = False
+    """It also sent COMMIT: the server's next answer is swallowed, and the connection ends."""
+
+
 class TcpForwarder:
     """Forwards to one upstream. Its state holds for existing connections, too."""
 
@@ -30,6 +41,11 @@ class TcpForwarder:
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.connections_seen = 0
+        self._doom: bytes | None = None
+
+    def lose_answer_to_commit_after(self, statement: bytes) -> None:
+        """Let the next COMMIT after ``statement`` take place, but cut the connection instead of saying so."""
+        self._doom = statement
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.socket()
@@ -74,7 +90,7 @@ class TcpForwarder:
 
     def _serve(self, client: socket.socket) -> None:
         if self._state is PathState.BLACK_HOLE:
-            self._pump(client, None)
+            self._pump(client, None, _Talk())
             return
         try:
             upstream = socket.create_connection(self._upstream, timeout=5)
@@ -84,12 +100,25 @@ class TcpForwarder:
         upstream.settimeout(None)
         with self._lock:
             self._sockets.add(upstream)
-        threading.Thread(target=self._pump, args=(upstream, client), daemon=True).start()
-        self._pump(client, upstream)
+        talk = _Talk()
+        threading.Thread(target=self._pump, args=(upstream, client, talk), daemon=True).start()
+        self._pump(client, upstream, talk, asks=True)
 
-    def _pump(self, source: socket.socket, sink: socket.socket | None) -> None:
+    def _listen_in(self, talk: _Talk, chunk: bytes) -> None:
+        if self._doom is not None and self._doom in chunk:
+            talk.doomed, self._doom = True, None
+        if talk.doomed and b"COMMIT" in chunk:
+            talk.muted = True
+
+    def _pump(
+        self, source: socket.socket, sink: socket.socket | None, talk: _Talk, *, asks: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while chunk := source.recv(CHUNK_BYTES):
+                if asks:
+                    self._listen_in(talk, chunk)
+                elif talk.muted:
+                    break
                 if self._state is not PathState.BLACK_HOLE and sink is not None:
                     sink.sendall(chunk)
         for one in (source, sink):

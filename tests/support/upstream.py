@@ -19,6 +19,7 @@ class Mood(enum.Enum):
     ERROR = "answers 500"
     MISSING = "answers 404"
     GARBAGE = "answers what it never promised"
+    GIVEN = "answers one item, as given"
     HOLD = "answers when released"
 
 
@@ -30,6 +31,7 @@ class Upstream:
         self.asked = threading.Event()
         self.released = threading.Event()
         self.requests_seen = 0
+        self.item = "{}"
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +65,8 @@ class Upstream:
             return 404, b"{}"
         if self.mood is Mood.GARBAGE:
             return 200, b'{"items": "none", "page": 1}'
+        if self.mood is Mood.GIVEN:
+            return 200, f'{{"items": [{self.item}], "page": 1, "pages": 1, "total": 1}}'.encode()
         query = parse_qs(urlsplit(path).query)
         page, size = int(query["page"][0]), int(query["page_size"][0])
         items = [{"id": number} for number in range((page - 1) * size, min(page * size, TOTAL))]

@@ -14,6 +14,7 @@ from app.database.engine import Database
 from app.errors import FencedError
 from app.jobs.repository import ClaimedJob, JobRepository
 from app.models import JobState
+from app.sources import encoded
 
 LEASE_SECONDS = 60.0
 
@@ -87,7 +88,7 @@ def test_success_stores_the_records_and_the_state_together(database: Database) -
     job_id = insert(database)
     job = claimed(database)
     with database.transaction() as connection:
-        JobRepository(connection).succeed(job, [{"n": 1}, {"n": 2}])
+        JobRepository(connection).succeed(job, encoded([{"n": 1}, {"n": 2}]))
     found = row(database, job_id)
     assert (found.state, found.record_count) == ("succeeded", 2)
     assert (found.lease_until, found.lease_owner) == (None, None)
@@ -105,7 +106,7 @@ def test_a_zombie_writes_nothing(database: Database) -> None:
 
     def finish(job: ClaimedJob, records: list[dict[str, Any]]) -> None:
         with database.transaction() as connection:
-            JobRepository(connection).succeed(job, records)
+            JobRepository(connection).succeed(job, encoded(records))
 
     with pytest.raises(FencedError):
         finish(zombie, [{"from": "zombie"}, {"from": "zombie"}])

@@ -171,3 +171,25 @@ def test_records_that_cannot_be_stored_fail_the_job(
     (file_root / "nul.jsonl").write_text('{"a": "\\u0000"}\n')
     status = run(api, "file", {"path": "nul.jsonl"})
     assert (status["status"], status["error"]["reason"]) == ("failed", "unstorable")
+
+
+def test_a_number_too_large_to_store_fails_the_job_and_spares_the_worker(
+    api: ServiceProcess, worker: ServiceProcess, upstream: Upstream
+) -> None:
+    upstream.item = '{"id": 18446744073709551616}'
+    upstream.mood = Mood.GIVEN
+    try:
+        status = run(api, "api", API)
+    finally:
+        upstream.mood = Mood.GOOD
+    assert (status["status"], status["error"]["reason"], status["attempt"]) == ("failed", "unstorable", 1)
+    assert worker.process.poll() is None
+
+
+def test_nesting_too_deep_to_store_fails_the_job_and_spares_the_worker(
+    api: ServiceProcess, worker: ServiceProcess, file_root: Path
+) -> None:
+    (file_root / "deep.jsonl").write_text('{"a": ' + "[" * 400 + "]" * 400 + "}\n")
+    status = run(api, "file", {"path": "deep.jsonl"})
+    assert (status["status"], status["error"]["reason"], status["attempt"]) == ("failed", "unstorable", 1)
+    assert worker.process.poll() is None

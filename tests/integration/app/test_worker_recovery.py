@@ -209,3 +209,30 @@ def test_the_queue_is_published_and_kept_while_the_database_is_away(
             lambda: worker.metric("dcs_jobs_queued") == 0, within_seconds=15, what="the queue is empty"
         )
         assert worker.metric("dcs_jobs_oldest_queued_timestamp_seconds") == 0
+
+
+def test_a_worker_outlives_a_database_that_refuses_its_queries(start: Start) -> None:
+    worker = start("app.worker", DCS_DATABASE_USER="reader", DCS_POLL_INTERVAL_SECONDS="0.2")
+    # One of the probe, one of the reconciler, and more of those who claim.
+    eventually(lambda: len(worker.events("db_query_failed")) > 20, within_seconds=15, what="refused queries")
+    assert worker.process.poll() is None
+    assert worker.events("worker_thread_died") == []
+
+
+def test_a_commit_whose_answer_was_lost_is_a_success(
+    start: Start, api: ServiceProcess, postgres: PostgresServer, database_name: str
+) -> None:
+    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
+        worker = start("app.worker", DCS_DATABASE_PORT=str(path.port))
+        path.lose_answer_to_commit_after(b"INSERT INTO records")
+        job_id = api.trigger("file", FILE).json()["job_id"]
+        succeeded(api, job_id)
+        eventually(
+            lambda: worker.metric("dcs_worker_jobs_running") == 0,
+            within_seconds=10,
+            what="the worker is done",
+        )
+        assert [line["job_id"] for line in worker.events("job_succeeded")] == [job_id]
+        assert worker.events("job_fenced") == []
+        assert worker.metric("dcs_jobs_finished_total", source_type="file", outcome="succeeded") == 1
+        assert job_row(postgres, database_name)[:3] == ("succeeded", 1, 1)
