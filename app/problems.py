@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.errors import DcsError, FieldError, InvalidRequestError
+from app.errors import DcsError, FieldError, InvalidRequestError, SubmissionUnknownError
 from app.sources import SourceType
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Problem(BaseModel):
     instance: str = Field(description="The path asked for.")
     request_id: str
     errors: list[FieldProblem] | None = Field(default=None, description="With status 422: what is wrong.")
+    job_id: UUID | None = Field(
+        default=None, description="With status 503: the job, if it is not known whether it was stored."
+    )
 
 
 def responses(*status_codes: int) -> dict[int | str, dict[str, Any]]:
@@ -77,6 +81,7 @@ def _response(
     title: str,
     detail: str,
     errors: Sequence[FieldError] = (),
+    job_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     problem = Problem(
@@ -87,9 +92,10 @@ def _response(
         instance=request.url.path,
         request_id=getattr(request.state, "request_id", ""),
         errors=[FieldProblem(field=error.field, message=error.message) for error in errors] or None,
+        job_id=job_id,
     )
     return JSONResponse(
-        problem.model_dump(exclude_none=True),
+        problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
         headers=dict(headers or {}),
         media_type="application/problem+json",
@@ -119,6 +125,7 @@ async def _dcs_error(request: Request, exc: Exception) -> JSONResponse:
         title=exc.title,
         detail=str(exc),
         errors=errors,
+        job_id=exc.job_id if isinstance(exc, SubmissionUnknownError) else None,
         headers=headers,
     )
 
@@ -140,7 +147,10 @@ async def _http_error(request: Request, exc: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
     log.error("request_failed", error=repr(exc), exc_info=exc)
-    return await _dcs_error(request, DcsError())
+    answer = await _dcs_error(request, DcsError())
+    # Starlette answers this one outside of every middleware, also of the one that sets the header.
+    answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "")
+    return answer
 
 
 def install_error_handlers(app: FastAPI) -> None:

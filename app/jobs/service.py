@@ -9,7 +9,14 @@ import structlog
 from sqlalchemy import Row
 
 from app.database.engine import Database
-from app.errors import FieldError, InvalidRequestError, JobNotFoundError, JobUnfinishedError
+from app.errors import (
+    DatabaseUnavailableError,
+    FieldError,
+    InvalidRequestError,
+    JobNotFoundError,
+    JobUnfinishedError,
+    SubmissionUnknownError,
+)
 from app.jobs.repository import JobRepository
 from app.jobs.schemas import JobAccepted, JobFailure, JobResult, JobStatus
 from app.jobs.wakeups import Announcer
@@ -33,24 +40,35 @@ class JobService:
         self._max_attempts = max_attempts
 
     def submit(self, spec: SourceSpec, *, client_id: str, request_id: str) -> JobAccepted:
-        """Store a job. When this returns it is committed; waking a worker is best effort."""
-        self._check(spec)
+        """Store a checked job. When this returns it is committed; waking a worker is best effort.
+
+        Raises:
+            DatabaseUnavailableError: It was not stored.
+            SubmissionUnknownError: The commit failed: it may be stored.
+
+        """
         job_id = uuid4()
-        with self._database.transaction() as connection:
-            JobRepository(connection).insert(
-                job_id=job_id,
-                client_id=client_id,
-                source_type=spec.source_type.value,
-                config=spec.config.model_dump(mode="json"),
-                max_attempts=self._max_attempts,
-                request_id=request_id,
-            )
+        try:
+            with self._database.transaction() as connection:
+                JobRepository(connection).insert(
+                    job_id=job_id,
+                    client_id=client_id,
+                    source_type=spec.source_type.value,
+                    config=spec.config.model_dump(mode="json"),
+                    max_attempts=self._max_attempts,
+                    request_id=request_id,
+                )
+        except DatabaseUnavailableError as exc:
+            if exc.outcome_unknown:
+                raise SubmissionUnknownError(exc.reason, job_id) from exc
+            raise
         metrics.JOBS_SUBMITTED.labels(spec.source_type.value).inc()
         log.info("job_submitted", job_id=str(job_id), client_id=client_id, source_type=spec.source_type.value)
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
 
-    def _check(self, spec: SourceSpec) -> None:
+    def check(self, spec: SourceSpec) -> None:
+        """Refuse what no worker would collect, without the database. Raises ``InvalidRequestError``."""
         try:
             self._catalogue.check(spec)
         except SourceRefusedError as exc:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
+from tests.support.tcp import TcpForwarder
 from tests.support.waiting import eventually
 
 
@@ -31,6 +32,14 @@ from tests.support.waiting import eventually
         ({"source_type": "api", "config": {"endpoint": "nope", "resource": "x"}}, ["config.endpoint"]),
         ({"source_type": "database", "config": {"database": "acme", "query": "SELECT 1"}}, ["config.query"]),
         ({"source_type": "file", "config": {"path": "../../etc/passwd.csv"}}, ["config.path"]),
+        ({"source_type": "file", "config": {"path": "x\0.csv"}}, ["config.path"]),
+        (
+            {
+                "source_type": "database",
+                "config": {"database": "acme", "query": "findings_of_asset", "params": {"asset": "a\0"}},
+            },
+            ["config.params.asset"],
+        ),
         ([], ["body"]),
     ],
 )
@@ -161,3 +170,55 @@ def test_a_table_that_is_locked_does_not_pile_requests_up(
         assert api.get("/health").elapsed.total_seconds() < 1
         cursor.execute("ROLLBACK")
     assert api.get(f"/api/v1/jobs/status/{uuid4()}").status_code == 404
+
+
+def test_bad_requests_are_told_so_while_the_database_hangs(
+    start: Start, postgres: PostgresServer, database_name: str
+) -> None:
+    api = start("app.main", DCS_DATABASE_POOL_SIZE="1")
+    trigger = f"{api.url}/api/v1/jobs/trigger"
+    with (
+        postgres.connection(database_name) as blocker,
+        blocker.cursor() as cursor,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        cursor.execute("BEGIN; LOCK TABLE jobs")
+        for body, field in (
+            ({}, "source_type"),
+            ({"source_type": "file", "config": {"path": "../x.csv"}}, "config.path"),
+        ):
+            waiting = threads.submit(api.trigger, "file", {"path": "x.csv"})
+            eventually(
+                lambda: api.metric("dcs_db_pool_connections", state="in_use") == 1,
+                within_seconds=5,
+                what="a request waits for the table",
+            )
+            answer = httpx.post(trigger, json=body)
+            assert answer.status_code == 422, answer.text
+            assert [error["field"] for error in answer.json()["errors"]] == [field]
+            assert waiting.result(10).status_code == 503
+        cursor.execute("ROLLBACK")
+
+
+def test_a_commit_whose_answer_is_lost_is_not_called_a_failure(
+    start: Start, postgres: PostgresServer, database_name: str
+) -> None:
+    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
+        api = start("app.main", DCS_DATABASE_PORT=str(path.port))
+        path.lose_answer_to_commit_after(b"INSERT INTO jobs")
+        answer = api.trigger("file", {"path": "x.csv"})
+        assert answer.status_code == 503
+        problem = answer.json()
+        assert "nothing was stored" not in problem["detail"]
+        assert "not known" in problem["detail"]
+        # It was stored, and the client can find out.
+        assert api.get(f"/api/v1/jobs/status/{problem['job_id']}").json()["status"] == "queued"
+
+
+def test_an_error_nobody_expected_is_a_problem_with_a_request_id(start: Start) -> None:
+    api = start("app.main", DCS_DATABASE_USER="reader")  # who may read none of the service's tables
+    answer = api.get(f"/api/v1/jobs/status/{uuid4()}", headers={"X-Request-ID": "unlucky"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers.get_list("x-request-id") == ["unlucky"]
+    assert answer.json()["request_id"] == "unlucky"
