@@ -60,6 +60,12 @@ def test_nothing_listens_beyond_this_machine(lab: Lab) -> None:
     assert ports <= set(ports_of(lab.stack.topology).values())
 
 
+def test_programs_are_known_to_hold_their_own_ports(lab: Lab) -> None:
+    programs = [program for program in lab.stack.programs() if program.port is not None]
+    assert [program.name for program in programs if not lab.stack.listens(program.name)] == []
+    assert not lab.stack.listens("reporting"), "it does not run, and has no port"
+
+
 def test_up_again_changes_nothing_and_is_quick(lab: Lab) -> None:
     before = lab.pids()
     began = time.monotonic()
