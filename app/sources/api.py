@@ -13,7 +13,6 @@ from app.sources import (
     BYTES_MAX,
     RECORDS_MAX,
     Record,
-    SourceCall,
     SourceError,
     SourceRefusedError,
     SourceType,
@@ -52,12 +51,40 @@ class _Page(BaseModel):
     total: int = Field(ge=0)
 
 
-class ApiSource:
-    """Reads pages one after the other. Time-outs in seconds, per page."""
+class _Budget:
+    """What all pages of one job may cost together, checked with every chunk: an upstream may drip."""
 
-    def __init__(self, endpoints: Mapping[str, str], *, timeout_seconds: float) -> None:
+    def __init__(self, seconds: float, bytes_max: int) -> None:
+        self._seconds = seconds
+        self._give_up_at = time.monotonic() + seconds
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def spend(self, chunk_bytes: int) -> None:
+        """Count a chunk. Raises ``SourceError``."""
+        self._bytes += chunk_bytes
+        if self._bytes > self._bytes_max:
+            raise too_much(f"{self._bytes_max} bytes")
+        if time.monotonic() > self._give_up_at:
+            message = f"not finished after {self._seconds:g} s"
+            raise SourceError("timeout", message, retryable=True, outcome="timeout")
+
+
+class ApiSource:
+    """Reads pages one after the other. ``timeout_seconds`` is for each read; the others are for a job."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, str],
+        *,
+        timeout_seconds: float,
+        collect_seconds_max: float = COLLECT_TIMEOUT_SECONDS,
+        bytes_max: int = BYTES_MAX,
+    ) -> None:
         self._endpoints = endpoints
         self._timeout_seconds = timeout_seconds
+        self._collect_seconds_max = collect_seconds_max
+        self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._shared: httpx.Client | None = None
 
@@ -73,14 +100,13 @@ class ApiSource:
         client = self._client()
         base = self._endpoints[config.endpoint].rstrip("/")
         records: list[Record] = []
-        give_up_at = time.monotonic() + COLLECT_TIMEOUT_SECONDS
+        url = f"{base}/v1/{config.resource}"
+        budget = _Budget(self._collect_seconds_max, self._bytes_max)
         for number in range(1, PAGES_MAX + 1):
-            if time.monotonic() > give_up_at:
-                message = f"not finished after {COLLECT_TIMEOUT_SECONDS:g} s"
-                raise SourceError("timeout", message, retryable=True, outcome="timeout")
-            url = f"{base}/v1/{config.resource}"
             with source_call(SourceType.API, url) as call:
-                page = self._page(client, call, url, {"page": number, "page_size": config.page_size})
+                body = self._get(client, url, {"page": number, "page_size": config.page_size}, budget)
+                page = _parsed(body, number)
+                call.records = len(page.items)
             records += page.items
             if len(records) > RECORDS_MAX:
                 raise too_much(f"{RECORDS_MAX} records")
@@ -99,18 +125,8 @@ class ApiSource:
                 )
             return self._shared
 
-    def _page(self, client: httpx.Client, call: SourceCall, url: str, params: dict[str, int]) -> _Page:
-        body = self._get(client, url, params)
-        try:
-            page = _Page.model_validate_json(body)
-        except ValidationError as exc:
-            message = f"page {params['page']} is not what the API promises: {exc.error_count()} errors"
-            raise SourceError("invalid_response", message, retryable=True) from exc
-        call.records = len(page.items)
-        return page
-
     @staticmethod
-    def _get(client: httpx.Client, url: str, params: dict[str, int]) -> bytes:
+    def _get(client: httpx.Client, url: str, params: dict[str, int], budget: _Budget) -> bytes:
         import httpx  # noqa: PLC0415
 
         try:
@@ -125,8 +141,7 @@ class ApiSource:
                 body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
-                    if len(body) > BYTES_MAX:
-                        raise too_much(f"{BYTES_MAX} bytes in a page")
+                    budget.spend(len(chunk))
                 return bytes(body)
         except httpx.TimeoutException as exc:
             message = f"{url}: {type(exc).__name__}"
@@ -141,3 +156,11 @@ class ApiSource:
             ) from exc
         except httpx.HTTPError as exc:
             raise SourceError("transport", f"{url}: {exc!r}", retryable=True) from exc
+
+
+def _parsed(body: bytes, number: int) -> _Page:
+    try:
+        return _Page.model_validate_json(body)
+    except ValidationError as exc:
+        message = f"page {number} is not what the API promises: {exc.error_count()} errors"
+        raise SourceError("invalid_response", message, retryable=True) from exc

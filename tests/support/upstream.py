@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 TOTAL = 25
 HOLD_SECONDS_MAX = 60.0
+DRIP_SECONDS = 0.05
 
 
 class Mood(enum.Enum):
@@ -20,6 +21,7 @@ class Mood(enum.Enum):
     MISSING = "answers 404"
     GARBAGE = "answers what it never promised"
     GIVEN = "answers one item, as given"
+    DRIP = "answers a byte at a time, without end"
     HOLD = "answers when released"
 
 
@@ -42,12 +44,21 @@ class Upstream:
                     upstream.released.wait(HOLD_SECONDS_MAX)
                 status, body = upstream.answer(self.path)
                 try:
+                    if upstream.mood is Mood.DRIP:
+                        self._drip()
+                        return
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
                 except OSError:
                     self.close_connection = True  # whoever asked was killed
+
+            def _drip(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                while upstream.mood is Mood.DRIP and not upstream.released.wait(DRIP_SECONDS):
+                    self.wfile.write(b" ")
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass

@@ -7,9 +7,11 @@ import time
 import pytest
 
 from app.sources import SourceError
+from app.sources.api import ApiConfig, ApiSource
 from app.sources.database import DatabaseConfig, DatabaseSource
 from tests.support.databases import target
 from tests.support.postgres import PostgresServer
+from tests.support.upstream import TOTAL, Mood, Upstream
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,30 @@ def test_a_query_that_the_server_ends_for_its_time_is_a_timeout(
         cursor.execute("ROLLBACK")
     assert time.monotonic() - started < query_deadline_seconds
     assert (ended.value.reason, ended.value.outcome, ended.value.retryable) == ("timeout", "timeout", True)
+
+
+def test_an_upstream_that_drips_does_not_hold_a_job_beyond_its_time(upstream: Upstream) -> None:
+    # Each byte comes well within the time-out of one read.
+    source = ApiSource({"evidence": upstream.url}, timeout_seconds=2, collect_seconds_max=0.5)
+    upstream.mood = Mood.DRIP
+    started = time.monotonic()
+    try:
+        with pytest.raises(SourceError) as ended:
+            source.collect(ApiConfig(endpoint="evidence", resource="controls"))
+    finally:
+        upstream.mood = Mood.GOOD
+    assert time.monotonic() - started < 5
+    assert (ended.value.reason, ended.value.outcome, ended.value.retryable) == ("timeout", "timeout", True)
+
+
+def test_all_pages_of_a_job_share_one_limit_of_bytes(upstream: Upstream) -> None:
+    config = ApiConfig(endpoint="evidence", resource="controls", page_size=10)
+    whole = ApiSource({"evidence": upstream.url}, timeout_seconds=2).collect(config)
+    assert len(whole) == TOTAL
+    seen = upstream.requests_seen
+    # Enough for each page by itself, not for all three.
+    source = ApiSource({"evidence": upstream.url}, timeout_seconds=2, bytes_max=300)
+    with pytest.raises(SourceError) as ended:
+        source.collect(config)
+    assert (ended.value.reason, ended.value.retryable) == ("too_much", False)
+    assert upstream.requests_seen > seen + 1
