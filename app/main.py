@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -28,8 +29,6 @@ from app.sources.catalogue import catalogue
 from app.telemetry import metrics
 from app.telemetry.logging import configure_logging
 from app.telemetry.middleware import TelemetryMiddleware, initialise_routes
-
-SHUTDOWN_TIMEOUT_SECONDS = 20
 
 log = structlog.get_logger()
 
@@ -103,6 +102,21 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how the API is served. Requests in progress at the end have as long as a worker's jobs."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_seconds),
+    )
+
+
 def main() -> int:
     """Serve until SIGTERM, then finish the requests in progress."""
     settings = Settings()
@@ -114,21 +128,10 @@ def main() -> int:
         otlp_endpoint=str(settings.otlp_logs_endpoint) if settings.otlp_logs_endpoint else None,
     )
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
-    )
     # uvicorn ends by raising the signal again, which would skip the flush.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: sys.exit(0))
-    server = _Server(config, app.state.draining)
+    server = _Server(server_config(app, settings), app.state.draining)
     try:
         server.run()
     finally:

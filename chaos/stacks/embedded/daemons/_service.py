@@ -6,6 +6,10 @@ import json
 
 from chaos.stacks.embedded.daemon import Context, python_environment
 
+DRAIN_SECONDS = 8  # a restart in a drill must not take long
+STOP_SECONDS = 15
+"""When supervisor kills: after draining, giving jobs back (a query deadline, 3 s) and sending logs (2 s)."""
+
 
 def settings(context: Context, instance: str) -> dict[str, str]:
     """Return the service's settings at the baseline."""
@@ -34,6 +38,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_DATABASE_QUERY_DEADLINE_SECONDS": "3",
         "DCS_DATABASE_POOL_SIZE": "5",
         "DCS_PROBE_INTERVAL_SECONDS": "1",  # said here too: a drill's deadlines are computed from it
+        "DCS_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
         "DCS_API_SOURCES": json.dumps({"evidence": topology.via("evidence-api").url}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.stacks.embedded.daemon import DATABASES, Context, Daemon, python
-from chaos.stacks.embedded.daemons._service import environment
+from chaos.stacks.embedded.daemons._service import STOP_SECONDS, environment
 from chaos.stacks.embedded.readiness import http_ok
 
 
@@ -17,7 +17,7 @@ def daemons(context: Context) -> list[Daemon]:
             after=(DATABASES, "toxiproxy-service", "toxiproxy-monitoring", "redis"),
             ready=http_ok(context.topology.address(name), "/health/live"),
             port=context.port(name),
-            stop_seconds=15,
+            stop_seconds=STOP_SECONDS,
         )
         for name in ("worker-1", "worker-2")
     ]
