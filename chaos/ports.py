@@ -141,8 +141,8 @@ class Proxies(Protocol):
     def heal(self) -> list[str]:
         """Set the baseline whatever it takes, restarting the proxy if it hangs. Return what was done."""
 
-    def carried_bytes(self) -> Mapping[str, float]:
-        """Return bytes carried per proxy since the proxy started."""
+    def idle(self) -> list[str]:
+        """Return the proxies that no connection goes through now or went through a moment ago."""
 
 
 class Metrics(Protocol):

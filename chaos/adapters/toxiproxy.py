@@ -6,11 +6,11 @@ call here sets the server under a lock, limits the wait, checks the status and r
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
 import requests
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
@@ -25,8 +25,8 @@ _NO_PROXY = {"http": None, "https": None, "all": None}
 """A None outdoes the environment's HTTP_PROXY and ALL_PROXY: nothing stands between us and this machine."""
 _HTTP_ERROR_MIN = 300
 _ONE_SERVER_AT_A_TIME = threading.Lock()
-_CARRIED = re.compile(
-    r'^toxiproxy_proxy_received_bytes_total\{.*?proxy="([^"]+)".*?\} ([0-9.e+]+)$', re.MULTILINE
+_IN_USE = frozenset(
+    {psutil.CONN_ESTABLISHED, psutil.CONN_TIME_WAIT, psutil.CONN_CLOSE_WAIT, psutil.CONN_FIN_WAIT2}
 )
 
 
@@ -193,10 +193,14 @@ class ToxiproxyServer:
             body = {"name": proxy.name, "listen": str(proxy.listen), "upstream": str(proxy.upstream)}
             self._call("POST", "/proxies", body | {"enabled": True})
 
-    def carried_bytes(self) -> Mapping[str, float]:
-        """Return bytes carried per proxy since the proxy started."""
-        text = self._call("GET", "/metrics").text
-        carried: dict[str, float] = {}
-        for proxy, value in _CARRIED.findall(text):
-            carried[proxy] = carried.get(proxy, 0.0) + float(value)
-        return carried
+    def idle(self) -> list[str]:
+        """Return the proxies that no connection goes through now or went through a moment ago.
+
+        The kernel is asked, since the server counts a connection's bytes only when it ends.
+        """
+        used = {
+            link.laddr.port
+            for link in psutil.net_connections(kind="tcp4")
+            if link.laddr and link.status in _IN_USE
+        }
+        return sorted(name for name, proxy in self._proxies.items() if proxy.listen.port not in used)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from chaos.domain.scenario import MetricSignal, QuietSignal, SteadyState
 from chaos.domain.waiting import POLL_SECONDS
@@ -32,6 +32,10 @@ def missing(
         found += _flowing(operators, traffic_per_second)
         for signal in signals:
             found += _unmet(signal, operators)
+        found += [
+            f"nothing goes through proxy {name}: a fault there would change nothing"
+            for name in operators.service_proxies.idle()
+        ]
         found += [str(left) for left in operators.service_proxies.leftovers()]
         found += [str(left) for left in operators.monitoring_proxies.leftovers()]
         operators.logs.ready()
@@ -58,23 +62,6 @@ def _flowing(operators: Operators, traffic_per_second: float) -> list[str]:
     if rate < traffic_per_second * _RATE_SHARE_MIN:
         return [f"traffic flows at {rate:.1f} requests/s where {traffic_per_second:g} are due"]
     return []
-
-
-def _carried(operators: Operators) -> Mapping[str, float]:
-    """Return the bytes every proxy of the service has carried; none of a proxy that hangs."""
-    try:
-        return operators.service_proxies.carried_bytes()
-    except AdapterError:
-        return {}
-
-
-def _idle(before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
-    """Return the paths that nothing has crossed since: a fault on one of them would change nothing."""
-    return [
-        f"nothing crosses proxy {name}: the service goes another way"
-        for name, carried in sorted(now.items())
-        if carried <= before.get(name, 0.0)
-    ]
 
 
 def _unmet(signal: SteadyState, operators: Operators) -> list[str]:
@@ -124,12 +111,10 @@ def wait(
     _refuse_stopped(operators)
     holds = [signal.hold for signal in signals if isinstance(signal, MetricSignal)]
     hold_seconds = max([hold_seconds, *holds])
-    carried = _carried(operators)
     deadline = operators.clock.now() + seconds_max
     steady_since: float | None = None
     while True:
         left = missing(signals, operators, traffic_per_second, watchdog_since_unix)
-        left = left or _idle(carried, _carried(operators))
         now = operators.clock.now()
         if left:
             steady_since = None

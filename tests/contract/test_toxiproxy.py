@@ -211,10 +211,16 @@ def test_a_server_that_is_ours_again_after_its_restart_is_healed(real: RealToxip
     assert real.server.leftovers() == []
 
 
-def test_bytes_carried_are_counted(real: RealToxiproxy) -> None:
-    before = real.server.carried_bytes()["echo"]
+def test_a_proxy_that_nobody_takes_is_idle(real: RealToxiproxy) -> None:
+    unused = Proxy("unused", Address("127.0.0.1", free_port()), real.proxy.upstream)
+    server = ToxiproxyServer("toxiproxy", real.admin, {"echo": real.proxy, "unused": unused}, real.restart)
+    server._call(
+        "POST", "/proxies", {"name": "unused", "listen": str(unused.listen), "upstream": "127.0.0.1:1"}
+    )
     assert talks(real.proxy.listen)
-    assert real.server.carried_bytes()["echo"] > before
+    assert server.idle() == ["unused"]
+    with socket.create_connection((unused.listen.host, unused.listen.port), timeout=2):
+        assert server.idle() == []
 
 
 class _Broken(BaseHTTPRequestHandler):

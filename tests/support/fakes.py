@@ -54,7 +54,6 @@ class FakeProxies:
     hangs: bool = False
     heals_refused: int = 0
     bypassed: bool = False
-    carried: float = 0.0
 
     def _answer(self) -> None:
         if self.hangs:
@@ -94,9 +93,8 @@ class FakeProxies:
         self.toxics.clear()
         return done
 
-    def carried_bytes(self) -> Mapping[str, float]:
-        self.carried += 0.0 if self.bypassed else 100.0
-        return {"postgres": self.carried}
+    def idle(self) -> list[str]:
+        return ["postgres"] if self.bypassed else []
 
 
 @dataclass

@@ -112,7 +112,7 @@ def asleep(world: World) -> None:
         (unscraped, "target api/api-1 is not scraped"),
         (undelivered, "no Watchdog has arrived"),
         (without_traffic, "traffic flows at 1.0 requests/s where 20 are due"),
-        (bypassing, "nothing crosses proxy postgres"),
+        (bypassing, "nothing goes through proxy postgres"),
         (unmet, "own_signal == 1 does not hold"),
         (toxic, "proxy redis"),
         (toxic_to_the_monitoring, "proxy pager"),
