@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import closing
 from typing import Any
@@ -79,6 +80,13 @@ def test_a_worker_that_wakes_up_too_late_writes_nothing(
 ) -> None:
     zombie, job_id = held_by(start, api, upstream, "zombie")
     zombie.process.send_signal(signal.SIGSTOP)
+    # Stopped with an answer in hand it would hold the job's row in an open transaction.
+    stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    eventually(
+        lambda: os.waitid(os.P_PID, zombie.process.pid, stopped) is not None,
+        within_seconds=10,
+        what="all threads of the zombie have stopped",
+    )
     upstream.release()
     start("app.worker", DCS_INSTANCE="heir")
     succeeded(api, job_id)
