@@ -198,9 +198,12 @@ class ToxiproxyServer:
 
         The kernel is asked, since the server counts a connection's bytes only when it ends.
         """
+        # Both ends are on this machine: whichever closed first is the one that is remembered.
         used = {
-            link.laddr.port
+            end.port
             for link in psutil.net_connections(kind="tcp4")
-            if link.laddr and link.status in _IN_USE
+            if link.status in _IN_USE
+            for end in (link.laddr, link.raddr)
+            if end
         }
         return sorted(name for name, proxy in self._proxies.items() if proxy.listen.port not in used)

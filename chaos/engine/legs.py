@@ -33,7 +33,7 @@ def measure(
     pending = fired - held  # pending to firing takes whole evaluations, exactly ceil(for / interval)
     seen = _first_changed(plan, fault_unix, operators)
     seen = pending if seen is None else min(seen, pending)
-    window = min(max(0.0, pending - seen), budgets["rule_window"].floor_seconds)
+    window = min(max(0.0, pending - seen), budgets["rule_window"].ceiling_seconds)
     waited = notification.received_unix - fired
     grouped = min(max(0.0, waited), plan.group_wait_seconds)
     measured = {

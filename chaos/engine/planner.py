@@ -56,8 +56,12 @@ class Planner:
                 ceilings.append(budget.ceiling_seconds)
         return min(max(ceilings), SILENCE_SECONDS_MAX)
 
-    def profile(self, variant: Variant) -> FaultProfile:
-        """Return how a variant shows: how often per second, and how long a client waits for it."""
+    def profile(self, variant: Variant, *, traffic: bool = False) -> FaultProfile:
+        """Return how a variant shows: how often per second, and how long a client waits for it.
+
+        Without traffic only the probes meet it, which makes the ceiling; with it every request
+        does as well, which makes the floor.
+        """
         settings = self._operators.stack.service_settings()
         hang = any(injector(fault).hangs for fault in variant.faults)
         probe_seconds = float(settings["DCS_PROBE_INTERVAL_SECONDS"])
@@ -65,8 +69,10 @@ class Planner:
             float(settings["DCS_DATABASE_CONNECT_TIMEOUT_SECONDS"]),
             float(settings["DCS_DATABASE_QUERY_DEADLINE_SECONDS"]),
         )
+        probes_per_second = _PROCESSES / probe_seconds
+        traffic_per_second = self._scenario.traffic.rate_per_second if traffic else 0.0
         return FaultProfile(
-            rate_per_second=_PROCESSES / probe_seconds,
+            rate_per_second=probes_per_second + traffic_per_second,
             signal_seconds_max=probe_seconds + (deadline_seconds if hang else 0.0),
             hang=hang,
         )
@@ -78,13 +84,16 @@ class Planner:
         try:
             rule = find_alert(item.name, self._rules)
             wanted = item.receiver
-            detect = detection_budget(
-                item.name,
-                rules=self._rules,
-                routes=self._routes,
-                prometheus=self._timing,
-                fault=profile,
-                receiver=wanted,
+            soonest, latest = (
+                detection_budget(
+                    item.name,
+                    rules=self._rules,
+                    routes=self._routes,
+                    prometheus=self._timing,
+                    fault=fault,
+                    receiver=wanted,
+                )
+                for fault in (self.profile(variant, traffic=True), profile)
             )
             resolve = resolve_budget(
                 item.name,
@@ -99,32 +108,29 @@ class Planner:
         route = alert_route(rule, self._routes, wanted)
         return AlertPlan(
             name=item.name,
-            receiver=wanted or detect.receiver,
+            receiver=wanted or latest.receiver,
             severity=item.severity,
-            floor_seconds=detect.floor_seconds,
-            ceiling_seconds=detect.ceiling_seconds,
+            floor_seconds=soonest.floor_seconds,
+            ceiling_seconds=latest.ceiling_seconds,
             resolve_ceiling_seconds=resolve.ceiling_seconds,
             group_wait_seconds=route.group_wait_seconds,
-            legs=_legs(detect),
+            legs=_legs(soonest, latest),
             selectors=tuple(str(s.prettify()) for s in promql.selectors(rule.tree)),
-            within_seconds=item.within if item.within is not None else detect.ceiling_seconds,
+            within_seconds=item.within if item.within is not None else latest.ceiling_seconds,
             group_by=tuple(route.group_by),
         )
 
 
-def _legs(budget: Budget) -> tuple[LegBudget, ...]:
+def _legs(soonest: Budget, latest: Budget) -> tuple[LegBudget, ...]:
     """Return the legs as they can be measured: what a client waits and the scrape end with one sample."""
-    by_name = {leg.name: leg for leg in budget.legs}
-    signal, scrape = by_name["signal"], by_name["scrape"]
-    merged = {
-        **{name: LegBudget(name, leg.floor_seconds, leg.ceiling_seconds) for name, leg in by_name.items()},
-        "scrape": LegBudget(
-            "scrape",
-            signal.floor_seconds + scrape.floor_seconds,
-            signal.ceiling_seconds + scrape.ceiling_seconds,
-        ),
-    }
-    return tuple(merged[name] for name in LEGS)
+
+    def between(*parts: str) -> tuple[float, float]:
+        floor = sum(soonest.leg(part).floor_seconds for part in parts)
+        return floor, sum(latest.leg(part).ceiling_seconds for part in parts)
+
+    return tuple(
+        LegBudget(name, *between(*(("signal", "scrape") if name == "scrape" else (name,)))) for name in LEGS
+    )
 
 
 def _undefined(item: AlertSignal) -> AlertPlan:
