@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     probe_interval_seconds: PositiveFloat = 1.0
     worker_threads: PositiveInt = 2
     drain_timeout_seconds: PositiveFloat = 20.0
-    """How long a stopping worker lets jobs finish before it gives them back."""
+    """How long a stopping process lets requests and jobs finish; a worker then gives its jobs back."""
     max_attempts: PositiveInt = 5
     source_timeout_seconds: PositiveFloat = 5.0
 

@@ -23,6 +23,7 @@ from app.telemetry import metrics
 RETRY_BASE_SECONDS = 0.5
 RETRY_CAP_SECONDS = 60.0
 FINISH_RETRY_SECONDS = 1.0
+FINISH_SECONDS_MAX = 600.0  # a store that never succeeds must not hold a thread for ever
 
 _SPEC: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
 
@@ -150,6 +151,7 @@ class JobRunner:
         # fence makes this safe even when a commit that seemed to fail has taken place: then the job has
         # ended, and the next heartbeat takes it for lost.
         unsure = False
+        give_up_at = time.monotonic() + FINISH_SECONDS_MAX
         while True:
             if held.lost.is_set() and not unsure:
                 raise FencedError
@@ -160,7 +162,8 @@ class JobRunner:
                         act(repository)
             except DatabaseUnavailableError as exc:
                 unsure = unsure or exc.outcome_unknown
-                if time.monotonic() + FINISH_RETRY_SECONDS >= held.expires_at or self._stopping.wait(
+                latest = min(held.expires_at, give_up_at)
+                if time.monotonic() + FINISH_RETRY_SECONDS >= latest or self._stopping.wait(
                     FINISH_RETRY_SECONDS
                 ):
                     raise
