@@ -26,7 +26,7 @@ def test_every_variant_passes_and_its_evidence_is_true_of_it_alone(lab: Lab) -> 
     assert_as_promised(report)
 
 
-@pytest.mark.parametrize("variant", ["path-closed", "too-many-clients"])
+@pytest.mark.parametrize("variant", ["path-closed", pytest.param("too-many-clients", marks=pytest.mark.full)])
 def test_a_variant_passes_and_leaves_its_reports(lab: Lab, variant: str) -> None:
     code, report, said = lab.drill_json("--variant", variant)
     assert code == 0, said
