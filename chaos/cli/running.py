@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chaos.config import LabConfig
 from chaos.engine import heal
 from chaos.engine.session import Session
 from chaos.stacks.embedded.layout import require_disk
@@ -35,7 +36,7 @@ def ready_lab(say: Callable[[str], None], *, keep: bool) -> Iterator[Ready]:
     Raises:
         LabBusyError: another run holds the lab.
     """
-    lab = open_lab()
+    lab = lab_with_room()
     lock_fd = lab.runs.acquire()
     try:
         session = open_session(lab, lock_fd, say)
@@ -51,13 +52,23 @@ def ready_lab(say: Callable[[str], None], *, keep: bool) -> Iterator[Ready]:
         lab.runs.release()
 
 
+def lab_with_room() -> Lab:
+    """Return the lab of this checkout, after seeing that its disk has room: before anything is written.
+
+    Raises:
+        DiskFullError: it has not.
+    """
+    config = LabConfig()
+    require_disk(config.state_dir, config.disk_free_min_bytes)
+    return open_lab(config)
+
+
 def bring_up(lab: Lab, session: Session, say: Callable[[str], None]) -> bool:
     """Start the stack, or heal the one that runs. Return whether it was found running.
 
     What a dead run has left is healed before anything is waited for: a program may not be able
     to become ready as long as it is there.
     """
-    require_disk(lab.config.state_dir, lab.config.disk_free_min_bytes)
     found_running = lab.stack.is_running()
     if not found_running or not lab.stack.is_current():
         with console_report() as report:

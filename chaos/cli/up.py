@@ -6,9 +6,9 @@ import time
 
 import click
 
-from chaos.cli.running import bring_up
+from chaos.cli.running import bring_up, lab_with_room
 from chaos.stacks.embedded.toolchain import console_report
-from chaos.wiring import open_lab, open_session
+from chaos.wiring import open_session
 
 _SHOWN = {"Service": "nginx", "Prometheus": "prometheus", "Alertmanager": "alertmanager", "Loki": "loki"}
 
@@ -17,7 +17,7 @@ _SHOWN = {"Service": "nginx", "Prometheus": "prometheus", "Alertmanager": "alert
 def command() -> None:
     """Start every daemon and wait until all of them serve. Harmless when they do already."""
     began = time.monotonic()
-    lab = open_lab()
+    lab = lab_with_room()
     stack = lab.stack
     lock_fd = lab.runs.acquire()  # a run that holds this lab is not pulled away under itself
     try:
