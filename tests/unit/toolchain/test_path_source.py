@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def test_a_fitting_version_on_path_is_taken(bundle: Bundle, job: Job, on_path: P
     found = PathSource().locate(bundle, job)
     assert found.version == "3.9.0"
     assert found.programs == {"fakedaemon": on_path / "fakedaemon", "fakectl": on_path / "fakectl"}
+
+
+def test_a_folder_on_path_that_cannot_be_looked_into_is_passed_over(
+    bundle: Bundle, job: Job, on_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another user's folder answers "permission denied"; to root this name is as unreadable.
+    monkeypatch.setenv("PATH", f"{'x' * 5000}:{os.environ['PATH']}")
+    with pytest.raises(NotHereError, match="no .* on PATH"):
+        PathSource().locate(bundle, job)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ class PathSource:
     def _program(bundle: Bundle, program: str, directory: Path) -> Path | None:
         for name in (program, *bundle.other_names.get(program, ())):
             candidate = directory / name
-            if candidate.is_file() and os.access(candidate, os.X_OK):
+            # PATH may name folders that are closed to this user: Path.is_file would raise there.
+            if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
                 return candidate
         return None
 
