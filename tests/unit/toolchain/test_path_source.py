@@ -27,7 +27,7 @@ def test_a_folder_on_path_that_cannot_be_looked_into_is_passed_over(
 ) -> None:
     # Another user's folder answers "permission denied"; to root this name is as unreadable.
     monkeypatch.setenv("PATH", f"{'x' * 5000}:{os.environ['PATH']}")
-    with pytest.raises(NotHereError, match="no .* on PATH"):
+    with pytest.raises(NotHereError, match=r"no .* on PATH"):
         PathSource().locate(bundle, job)
 
 
