@@ -231,9 +231,6 @@ class Database(Protocol):
 class Cache(Protocol):
     """Redis, as its administrator sees it."""
 
-    def is_lab(self, lab_id: str) -> bool:
-        """Return whether the server carries the marker of this lab."""
-
     def snapshot(self) -> Mapping[str, str]:
         """Return its configuration, for comparison."""
 

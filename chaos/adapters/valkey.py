@@ -12,11 +12,10 @@ from chaos.domain.topology import Address
 from chaos.errors import AdapterError
 
 TIMEOUT_SECONDS = 2.0
-MARKER_KEY = "lab:identity"
 
 
 class RedisAdmin:
-    """Configuration and marker of one server. No retries: a lab wants to know at once."""
+    """Configuration of one server. No retries: a lab wants to know at once."""
 
     def __init__(self, address: Address) -> None:
         self._client = redis.Redis(
@@ -27,13 +26,6 @@ class RedisAdmin:
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
         )
-
-    def is_lab(self, lab_id: str) -> bool:
-        """Return whether the server carries the marker of this lab."""
-        try:
-            return bool(self._client.get(MARKER_KEY) == lab_id)
-        except redis.RedisError:
-            return False
 
     def snapshot(self) -> Mapping[str, str]:
         """Return its configuration, for comparison."""

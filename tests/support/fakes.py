@@ -209,9 +209,6 @@ class FakeDatabase:
 
 
 class FakeCache:
-    def is_lab(self, lab_id: str) -> bool:
-        return True
-
     def snapshot(self) -> Mapping[str, str]:
         return {"maxmemory": "64mb"}
 
