@@ -16,11 +16,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import __version__
+from app.access import endpoints as access
+from app.avatars import endpoints as avatars
+from app.context import Context
 from app.database.engine import ConnectOptions, Database
+from app.database.slots import DatabaseSlots
 from app.health.endpoints import router as health_router
 from app.health.probe import DependencyProbe
-from app.jobs.endpoints import DatabaseSlots
-from app.jobs.endpoints import router as jobs_router
+from app.ingest import endpoints as ingest
+from app.jobs import endpoints as jobs
 from app.jobs.service import JobService
 from app.jobs.wakeups import Announcer
 from app.problems import install_error_handlers
@@ -50,12 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
     probe = DependencyProbe(settings, database.connector)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # Threads beyond the pool's connections would only wait for one.
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.database_pool_size
-        app.state.database_slots = DatabaseSlots(
-            settings.database_pool_size, settings.database_pool_timeout_seconds
-        )
         probe.start()
         log.info("service_started", version=__version__, database_target=str(settings.database))
         yield
@@ -73,20 +74,26 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.probe = probe
     app.state.draining = threading.Event()
-    app.state.job_service = JobService(
-        database, catalogue(settings), announcer, max_attempts=settings.max_attempts
+    context = Context(
+        settings=settings,
+        database=database,
+        slots=DatabaseSlots(settings.database_pool_size, settings.database_pool_timeout_seconds),
+        announcer=announcer,
+        jobs=JobService(database, catalogue(settings), announcer, max_attempts=settings.max_attempts),
     )
+    app.state.context = context
     app.add_middleware(TelemetryMiddleware)
     install_error_handlers(app)
     app.include_router(health_router)
-    app.include_router(jobs_router)
+    for slice_ in (access, jobs, ingest, avatars):
+        slice_.install(app, context)
     metrics.initialise(
         __version__,
         host=settings.database.host,
         port=settings.database.port,
         database=settings.database.name,
     )
-    initialise_routes(health_router, jobs_router)
+    initialise_routes(health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
     return app
 
 

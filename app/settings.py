@@ -19,6 +19,14 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.access.settings import AccessSettings
+from app.avatars.settings import AvatarsSettings
+from app.cache.settings import CacheSettings
+from app.ingest.settings import IngestSettings
+from app.jobs.settings import JobsSettings
+from app.sources.settings import SourcesSettings
+from app.telemetry.settings import TelemetrySettings
+
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -74,7 +82,16 @@ class ClientDatabase(BaseModel):
         return DatabaseTarget(self.host, self.port, self.name, self.user, self.password_file, sslmode)
 
 
-class Settings(BaseSettings):
+class Settings(
+    AccessSettings,
+    AvatarsSettings,
+    CacheSettings,
+    IngestSettings,
+    JobsSettings,
+    SourcesSettings,
+    TelemetrySettings,
+    BaseSettings,
+):
     """All settings. Durations carry their unit in the name; secrets come from files."""
 
     model_config = SettingsConfigDict(env_prefix="DCS_", frozen=True, extra="ignore")

@@ -11,13 +11,16 @@ from collections.abc import Callable
 import structlog
 
 from app import __version__
+from app.avatars import tasks as avatars
 from app.database.engine import DATABASE_ERRORS, ConnectOptions, Database
 from app.health.probe import DependencyProbe
+from app.ingest import tasks as ingest
 from app.jobs.leases import Leases
 from app.jobs.reconciler import Reconciler
 from app.jobs.tasks import JobRunner
 from app.jobs.wakeups import Announcer, Listener
 from app.settings import Settings
+from app.sources import tasks as sources
 from app.sources.catalogue import catalogue
 from app.telemetry import metrics
 from app.telemetry.exposition import serve_metrics
@@ -48,8 +51,17 @@ class Worker:
         )
         self._stopping = threading.Event()
         self._drained = threading.Event()
-        self._leases = Leases(self._database, lease_seconds=settings.lease_seconds)
-        self._runner = JobRunner(self._database, catalogue(settings), self._stopping)
+        handlers = {
+            **sources.handlers(catalogue(settings)),
+            **ingest.handlers(settings, self._database),
+            **avatars.handlers(settings, self._database),
+        }
+        self._leases = Leases(
+            self._database,
+            lease_seconds=settings.lease_seconds,
+            limits={kind: handler.concurrency_max for kind, handler in handlers.items()},
+        )
+        self._runner = JobRunner(self._database, handlers, self._stopping)
         self._reconciler = Reconciler(self._database, Announcer(settings))
         self._probe = DependencyProbe(settings, self._database.connector)
         self._job_threads = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -27,10 +29,11 @@ class Held:
 
 
 class Leases:
-    """All jobs in progress in this process."""
+    """All jobs in progress in this process. ``limits``: how many of each kind there may be, None for any."""
 
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+    def __init__(self, database: Database, *, lease_seconds: float, limits: Mapping[str, int | None]) -> None:
         self._database = database
+        self._limits = limits
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
         self._held: dict[UUID, Held] = {}
@@ -39,7 +42,9 @@ class Leases:
         """Take the next due job. Raises one of ``DATABASE_ERRORS``."""
         asked_at = time.monotonic()
         with self._database.transaction() as connection:
-            job = JobRepository(connection).claim(owner=owner, lease_seconds=self._lease_seconds)
+            job = JobRepository(connection).claim(
+                owner=owner, lease_seconds=self._lease_seconds, kinds=self._open_kinds()
+            )
         if job is None:
             return None
         held = Held(job, asked_at + self._lease_seconds)
@@ -47,6 +52,12 @@ class Leases:
             self._held[job.id] = held
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
         return held
+
+    def _open_kinds(self) -> list[str]:
+        """Return the kinds that this process may run one more of."""
+        with self._lock:
+            running = Counter(held.job.source_type for held in self._held.values())
+        return [kind for kind, limit in self._limits.items() if limit is None or running[kind] < limit]
 
     def drop(self, held: Held) -> None:
         """Forget a job that has ended here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -66,7 +66,7 @@ _CLAIM = text(
         started_at = coalesce(started_at, now()), updated_at = now()
     WHERE id = (
         SELECT id FROM jobs
-        WHERE state = 'queued' AND run_at <= now()
+        WHERE state = 'queued' AND run_at <= now() AND source_type = ANY(:kinds)
         ORDER BY priority DESC, run_at, id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -156,7 +156,7 @@ class JobRepository:
         job_id: UUID,
         client_id: str,
         source_type: str,
-        config: dict[str, Any],
+        config: Mapping[str, Any],
         max_attempts: int,
         request_id: str | None,
     ) -> None:
@@ -165,7 +165,7 @@ class JobRepository:
             "id": job_id,
             "client_id": client_id,
             "source_type": source_type,
-            "config": orjson.dumps(config).decode(),
+            "config": orjson.dumps(dict(config)).decode(),
             "max_attempts": max_attempts,
             "request_id": request_id,
         }
@@ -185,9 +185,10 @@ class JobRepository:
         )
         return [(row.ordinal, row.content) for row in self._connection.execute(query)]
 
-    def claim(self, *, owner: str, lease_seconds: float) -> ClaimedJob | None:
-        """Take the next due job, or None. A job another worker is taking is skipped, not waited for."""
-        row = self._connection.execute(_CLAIM, {"owner": owner, "lease_seconds": lease_seconds}).one_or_none()
+    def claim(self, *, owner: str, lease_seconds: float, kinds: Sequence[str]) -> ClaimedJob | None:
+        """Take the next due job of these kinds, or None. One another worker is taking is not waited for."""
+        values = {"owner": owner, "lease_seconds": lease_seconds, "kinds": list(kinds)}
+        row = self._connection.execute(_CLAIM, values).one_or_none()
         return ClaimedJob(**row._mapping) if row is not None else None  # noqa: SLF001  SQLAlchemy's public name
 
     def beat(self, held: Sequence[tuple[UUID, int]], *, lease_seconds: float) -> set[UUID]:
@@ -199,10 +200,12 @@ class JobRepository:
         }
         return {row.id for row in self._connection.execute(_BEAT, values)}
 
-    def succeed(self, job: ClaimedJob, collected: Encoded) -> None:
-        """Store what was collected and finish the job. Raises ``FencedError`` if another owns it by now."""
-        # The fence first: its row lock keeps later owners out until the records are in, or nothing is.
-        self._end(_SUCCEED, job, record_count=collected.count)
+    def succeed(self, job: ClaimedJob, *, record_count: int) -> None:
+        """Finish the job. Raises ``FencedError`` if another owns it by now."""
+        self._end(_SUCCEED, job, record_count=record_count)
+
+    def store(self, job: ClaimedJob, collected: Encoded) -> None:
+        """Store what was collected."""
         self._connection.execute(_STORE, {"id": job.id, "records": collected.body})
 
     def give_up(self, job: ClaimedJob, state: JobState, *, reason: str, message: str) -> None:

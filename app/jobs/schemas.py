@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,9 +13,6 @@ from app.sources import SourceType
 from app.sources.catalogue import SourceSpec
 
 TriggerRequest = SourceSpec
-
-ClientId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
-DEFAULT_CLIENT_ID = "default"
 
 RESULT_LIMIT_DEFAULT = 100
 RESULT_LIMIT_MAX = 1000

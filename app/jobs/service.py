@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from app.database.engine import Database
 from app.errors import (
@@ -28,6 +30,16 @@ from app.telemetry import metrics
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Submission:
+    """A job to be stored. ``config`` is what its handler gets, already validated."""
+
+    kind: str
+    config: Mapping[str, Any]
+    client_id: str
+    request_id: str
+
+
 class JobService:
     """Accepts jobs and tells about them."""
 
@@ -40,7 +52,16 @@ class JobService:
         self._max_attempts = max_attempts
 
     def submit(self, spec: SourceSpec, *, client_id: str, request_id: str) -> JobAccepted:
-        """Store a checked job. When this returns it is committed; waking a worker is best effort.
+        """Store a checked collection, as ``accept``."""
+        config = spec.config.model_dump(mode="json")
+        return self.accept(Submission(spec.source_type.value, config, client_id, request_id))
+
+    def accept(
+        self, submission: Submission, also: Callable[[Connection, UUID], None] | None = None
+    ) -> JobAccepted:
+        """Store a job. When this returns it is committed; waking a worker is best effort.
+
+        ``also`` writes what belongs to the job in the same transaction.
 
         Raises:
             DatabaseUnavailableError: It was not stored.
@@ -52,18 +73,25 @@ class JobService:
             with self._database.transaction() as connection:
                 JobRepository(connection).insert(
                     job_id=job_id,
-                    client_id=client_id,
-                    source_type=spec.source_type.value,
-                    config=spec.config.model_dump(mode="json"),
+                    client_id=submission.client_id,
+                    source_type=submission.kind,
+                    config=submission.config,
                     max_attempts=self._max_attempts,
-                    request_id=request_id,
+                    request_id=submission.request_id,
                 )
+                if also is not None:
+                    also(connection, job_id)
         except DatabaseUnavailableError as exc:
             if exc.outcome_unknown:
                 raise SubmissionUnknownError(exc.reason, job_id) from exc
             raise
-        metrics.JOBS_SUBMITTED.labels(spec.source_type.value).inc()
-        log.info("job_submitted", job_id=str(job_id), client_id=client_id, source_type=spec.source_type.value)
+        metrics.JOBS_SUBMITTED.labels(submission.kind).inc()
+        log.info(
+            "job_submitted",
+            job_id=str(job_id),
+            client_id=submission.client_id,
+            source_type=submission.kind,
+        )
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
 

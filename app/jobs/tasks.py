@@ -1,31 +1,29 @@
-"""Running one job: collect, then store and finish in one fenced transaction."""
+"""Running one job: the work of its kind, then store and finish in one fenced transaction."""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError
 
 from app.database.engine import Database
 from app.errors import DatabaseUnavailableError, FencedError
+from app.jobs.handlers import Attempt, Effect, Handler, JobError
 from app.jobs.leases import Held
-from app.jobs.repository import ClaimedJob, JobRepository
+from app.jobs.repository import JobRepository
 from app.models import JobState
-from app.sources import Record, SourceError, SourceRefusedError, encoded
-from app.sources.catalogue import Catalogue, SourceSpec
 from app.telemetry import metrics
 
 RETRY_BASE_SECONDS = 0.5
 RETRY_CAP_SECONDS = 60.0
+RETRY_AFTER_SECONDS_MAX = 3600.0  # a source that asks for more is not believed
 FINISH_RETRY_SECONDS = 1.0
 FINISH_SECONDS_MAX = 600.0  # a store that never succeeds must not hold a thread for ever
-
-_SPEC: TypeAdapter[SourceSpec] = TypeAdapter(SourceSpec)
 
 log = structlog.get_logger()
 
@@ -36,12 +34,29 @@ def retry_delay_seconds(attempt: int, *, jitter: Callable[[], float] = random.ra
     return full * (0.5 + jitter() / 2)
 
 
+class _Progress:
+    """Tells an attempt when it has lost its job."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def report(self, done: int, total: int | None = None) -> None:
+        """Nothing is kept yet."""
+
+    def check(self) -> None:
+        """Raise ``FencedError`` when another worker owns the job."""
+        if self._held.lost.is_set():
+            raise FencedError
+
+
 class JobRunner:
     """Runs claimed jobs to one of their ends."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, stopping: threading.Event) -> None:
+    def __init__(
+        self, database: Database, handlers: Mapping[str, Handler], stopping: threading.Event
+    ) -> None:
         self._database = database
-        self._catalogue = catalogue
+        self._handlers = handlers
         self._stopping = stopping
 
     def run(self, held: Held) -> None:
@@ -83,70 +98,73 @@ class JobRunner:
 
     def _attempt(self, held: Held, started: float) -> None:
         job = held.job
+        handler = self._handlers.get(job.source_type)
+        if handler is None:
+            raise DatabaseUnavailableError("unknown_kind")  # cannot be: only known kinds are claimed
         try:
-            collected = self._collect(job)
-        except SourceRefusedError as exc:
-            log.warning(exc.event, field=f"config.{exc.field}", reason=str(exc))
-            self._give_up(held, JobState.FAILED, "refused", f"config.{exc.field}: {exc}")
-        except ValidationError as exc:
-            self._give_up(
-                held, JobState.FAILED, "invalid_config", f"{exc.error_count()} errors in the config"
-            )
-        except SourceError as exc:
+            effect = handler.run(Attempt(job, _Progress(held)))
+        except JobError as exc:
             if exc.retryable:
-                self._retry_or_bury(held, exc.reason, str(exc))
+                self._retry_or_bury(held, exc.reason, str(exc), exc.retry_after_seconds)
             else:
                 self._give_up(held, JobState.FAILED, exc.reason, str(exc))
         else:
-            self._succeed(held, collected, started)
+            self._succeed(held, effect, started)
 
-    def _collect(self, job: ClaimedJob) -> list[Record]:
-        spec = _SPEC.validate_python({"source_type": job.source_type, "config": job.config})
-        return self._catalogue.collect(spec)
-
-    def _succeed(self, held: Held, collected: list[Record], started: float) -> None:
+    def _succeed(self, held: Held, effect: Effect, started: float) -> None:
         job = held.job
+        count = effect.record_count or 0
+
+        def finish(repository: JobRepository, connection: Connection) -> None:
+            nonlocal count
+            if effect.record_count is None:
+                count = effect.apply(connection, job)
+                repository.succeed(job, record_count=count)
+            else:
+                # Its row lock keeps later owners out until the effect is in, or nothing is.
+                repository.succeed(job, record_count=count)
+                effect.apply(connection, job)
+
         try:
-            storable = encoded(collected)
-        except TypeError as exc:
-            self._give_up(held, JobState.FAILED, "unstorable", str(exc))
-            return
-        try:
-            self._finish(held, JobState.SUCCEEDED, lambda repository: repository.succeed(job, storable))
+            self._finish(held, JobState.SUCCEEDED, finish)
         except DataError as exc:  # such as a NUL character, which jsonb cannot hold
             self._give_up(held, JobState.FAILED, "unstorable", str(exc.orig).strip())
             return
-        metrics.RECORDS_STORED.labels(job.source_type).inc(len(collected))
+        metrics.RECORDS_STORED.labels(job.source_type).inc(count)
         metrics.JOBS_FINISHED.labels(job.source_type, "succeeded").inc()
         log.info(
             "job_succeeded",
-            records=len(collected),
+            records=count,
             duration_ms=round((time.monotonic() - started) * 1000, 2),
         )
 
     def _give_up(self, held: Held, state: JobState, reason: str, message: str) -> None:
         job = held.job
         self._finish(
-            held, state, lambda repository: repository.give_up(job, state, reason=reason, message=message)
+            held, state, lambda repository, _: repository.give_up(job, state, reason=reason, message=message)
         )
         metrics.JOBS_FINISHED.labels(job.source_type, state.value).inc()
         log.warning("job_failed", outcome=state.value, reason=reason, error=message)
 
-    def _retry_or_bury(self, held: Held, reason: str, message: str) -> None:
+    def _retry_or_bury(
+        self, held: Held, reason: str, message: str, retry_after_seconds: float | None = None
+    ) -> None:
         job = held.job
         # Attempts that a dying worker took away do not count against the job.
         if job.attempt - job.rescues >= job.max_attempts:
             self._give_up(held, JobState.DEAD, reason, message)
             return
-        delay = retry_delay_seconds(job.attempt)
+        delay = max(
+            retry_delay_seconds(job.attempt), min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX)
+        )
         self._finish(
             held,
             JobState.QUEUED,
-            lambda repository: repository.retry(job, delay_seconds=delay, reason=reason, message=message),
+            lambda repository, _: repository.retry(job, delay_seconds=delay, reason=reason, message=message),
         )
         log.warning("job_retried", reason=reason, error=message, delay_seconds=round(delay, 2))
 
-    def _finish(self, held: Held, end: JobState, act: Callable[[JobRepository], None]) -> None:
+    def _finish(self, held: Held, end: JobState, act: Callable[[JobRepository, Connection], None]) -> None:
         # The work is done: while the lease lives it is worth waiting for the database to come back. The
         # fence makes this safe even when a commit that seemed to fail has taken place: then the job has
         # ended, and the next heartbeat takes it for lost.
@@ -159,7 +177,7 @@ class JobRunner:
                 with self._database.transaction() as connection:
                     repository = JobRepository(connection)
                     if not (unsure and repository.has_ended(held.job, end)):
-                        act(repository)
+                        act(repository, connection)
             except DatabaseUnavailableError as exc:
                 unsure = unsure or exc.outcome_unknown
                 latest = min(held.expires_at, give_up_at)

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-HEAD = "0001"
+HEAD = "0005"
 """The revision this code needs. Revisions are numbered, so a newer schema compares as greater."""

@@ -37,8 +37,17 @@ class SourceType(enum.StrEnum):
 class SourceError(Exception):
     """Collecting failed. ``retryable``: trying again later may help."""
 
-    def __init__(self, reason: str, message: str, *, retryable: bool, outcome: str = "error") -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        retryable: bool,
+        outcome: str = "error",
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
         self.reason = reason
         self.retryable = retryable
         self.outcome = outcome

@@ -17,6 +17,12 @@ from app.models import JobState
 from app.sources import encoded
 
 LEASE_SECONDS = 60.0
+KINDS = ("api", "database", "file")
+
+
+def succeed(repository: JobRepository, job: ClaimedJob, records: list[dict[str, Any]]) -> None:
+    repository.succeed(job, record_count=len(records))
+    repository.store(job, encoded(records))
 
 
 def insert(database: Database, *, max_attempts: int = 3) -> UUID:
@@ -35,7 +41,7 @@ def insert(database: Database, *, max_attempts: int = 3) -> UUID:
 
 def claim(database: Database, owner: str = "w") -> ClaimedJob | None:
     with database.transaction() as connection:
-        return JobRepository(connection).claim(owner=owner, lease_seconds=LEASE_SECONDS)
+        return JobRepository(connection).claim(owner=owner, lease_seconds=LEASE_SECONDS, kinds=KINDS)
 
 
 def claimed(database: Database, owner: str = "w") -> ClaimedJob:
@@ -88,7 +94,7 @@ def test_success_stores_the_records_and_the_state_together(database: Database) -
     job_id = insert(database)
     job = claimed(database)
     with database.transaction() as connection:
-        JobRepository(connection).succeed(job, encoded([{"n": 1}, {"n": 2}]))
+        succeed(JobRepository(connection), job, [{"n": 1}, {"n": 2}])
     found = row(database, job_id)
     assert (found.state, found.record_count) == ("succeeded", 2)
     assert (found.lease_until, found.lease_owner) == (None, None)
@@ -106,7 +112,7 @@ def test_a_zombie_writes_nothing(database: Database) -> None:
 
     def finish(job: ClaimedJob, records: list[dict[str, Any]]) -> None:
         with database.transaction() as connection:
-            JobRepository(connection).succeed(job, encoded(records))
+            succeed(JobRepository(connection), job, records)
 
     with pytest.raises(FencedError):
         finish(zombie, [{"from": "zombie"}, {"from": "zombie"}])
@@ -216,3 +222,11 @@ def test_one_transaction_reconciles_at_a_time(database: Database) -> None:
             assert not JobRepository(other).lock_reconciler()
     with database.transaction() as later:
         assert JobRepository(later).lock_reconciler()
+
+
+def test_a_kind_that_is_not_asked_for_is_left_to_others(database: Database) -> None:
+    job_id = insert(database)
+    with database.transaction() as connection:
+        repository = JobRepository(connection)
+        assert repository.claim(owner="w", lease_seconds=LEASE_SECONDS, kinds=("avatar",)) is None
+    assert claimed(database).id == job_id

@@ -1,10 +1,11 @@
-"""Every metric of the service. All known label sets exist from the start, at 0."""
+"""Every metric of the service, a module per slice. All known label sets exist from the start, at 0."""
 
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
 from app.database.failures import ConnectFailure
+from app.telemetry.metrics import access, avatars, cache, ingest, jobs, sources
 
 # A series more per label set, which nobody asks for: every label set exists from the start.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -90,6 +91,8 @@ def initialise(version: str, *, host: str, port: int, database: str) -> None:
             JOBS_FINISHED.labels(source_type, outcome)
         for outcome in ("ok", "error", "timeout", "refused"):
             SOURCE_REQUESTS.labels(source_type, outcome)
+    for slice_ in (access, avatars, cache, ingest, jobs, sources):
+        slice_.initialise()
 
 
 def initialise_worker() -> None:

@@ -1,0 +1,1 @@
+"""Avatars from prompts and images, moderated."""

@@ -1,0 +1,1 @@
+"""A cache in Redis that nothing depends on."""

@@ -1,0 +1,1 @@
+"""Daily ingestion of files that land in S3."""

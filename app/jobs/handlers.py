@@ -1,0 +1,84 @@
+"""What runs a job of one kind: the port between the queue and the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from app.jobs.repository import ClaimedJob, JobRepository
+from app.sources import Encoded
+
+
+class JobError(Exception):
+    """The attempt failed. ``retryable``: trying again may help, after ``retry_after_seconds`` if known."""
+
+    def __init__(
+        self, reason: str, message: str, *, retryable: bool, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Progress(Protocol):
+    """How an attempt says that it gets on, and learns that it is not wanted any more."""
+
+    def report(self, done: int, total: int | None = None) -> None:
+        """Say how much of the work is done. Cheap: most calls only remember it."""
+
+    def check(self) -> None:
+        """Raise when the work is in vain: the lease is lost, or the job was cancelled."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of one job."""
+
+    job: ClaimedJob
+    progress: Progress
+
+
+class Effect(Protocol):
+    """What an attempt leaves behind, written in the transaction that finishes the job."""
+
+    @property
+    def record_count(self) -> int | None:
+        """How many records the job will have, or None if only writing them tells.
+
+        With None the fence is checked after writing: it locks the job's row, and what takes long must not
+        keep the heartbeats of the whole worker waiting for that lock.
+        """
+
+    def apply(self, connection: Connection, job: ClaimedJob) -> int:
+        """Write it. Return how many records the job has now."""
+
+
+@dataclass(frozen=True)
+class StoreRecords:
+    """The records of a collection."""
+
+    collected: Encoded
+
+    @property
+    def record_count(self) -> int:
+        """How many there are."""
+        return self.collected.count
+
+    def apply(self, connection: Connection, job: ClaimedJob) -> int:
+        """Write them."""
+        JobRepository(connection).store(job, self.collected)
+        return self.collected.count
+
+
+class Handler(Protocol):
+    """Runs the jobs of one kind."""
+
+    @property
+    def concurrency_max(self) -> int | None:
+        """How many a worker process may run at once (bulkhead); None: as many as it has threads."""
+
+    def run(self, attempt: Attempt) -> Effect:
+        """Do the work; no transaction is open while it lasts. Raises ``JobError``."""

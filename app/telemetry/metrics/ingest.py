@@ -1,0 +1,7 @@
+"""Metrics of the ``ingest`` slice."""
+
+from __future__ import annotations
+
+
+def initialise() -> None:
+    """Create every label set that is known before the first event."""
