@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -15,6 +15,7 @@ from app.avatars import tasks as avatars
 from app.database.engine import DATABASE_ERRORS, ConnectOptions, Database
 from app.health.probe import DependencyProbe
 from app.ingest import tasks as ingest
+from app.jobs.handlers import Handler
 from app.jobs.leases import Leases
 from app.jobs.reconciler import Reconciler
 from app.jobs.tasks import JobRunner
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 class Worker:
     """Threads that claim and run jobs, one that keeps leases alive, one that reconciles."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, more_handlers: Mapping[str, Handler] | None = None) -> None:
         self._settings = settings
         options = ConnectOptions(
             application_name=settings.instance,
@@ -55,6 +56,7 @@ class Worker:
             **sources.handlers(catalogue(settings)),
             **ingest.handlers(settings, self._database),
             **avatars.handlers(settings, self._database),
+            **(more_handlers or {}),
         }
         self._leases = Leases(
             self._database,
@@ -136,8 +138,11 @@ class Worker:
         listener.close()
 
 
-def main() -> int:
-    """Work until SIGTERM, then finish or give back the jobs in progress."""
+def main(more_handlers: Mapping[str, Handler] | None = None) -> int:
+    """Work until SIGTERM, then finish or give back the jobs in progress.
+
+    ``more_handlers`` run kinds of jobs that are not of the service, such as those of a benchmark.
+    """
     settings = Settings()
     flush_logs = configure_logging(
         service="worker",
@@ -153,7 +158,7 @@ def main() -> int:
         database=settings.database.name,
     )
     metrics.initialise_worker()
-    worker = Worker(settings)
+    worker = Worker(settings, more_handlers)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: worker.stop())
     server = serve_metrics(settings.host, settings.port)
