@@ -38,6 +38,8 @@ class Submission:
     config: Mapping[str, Any]
     client_id: str
     request_id: str
+    max_attempts: int | None = None
+    """Left out: as for every other kind."""
 
 
 class JobService:
@@ -76,7 +78,7 @@ class JobService:
                     client_id=submission.client_id,
                     source_type=submission.kind,
                     config=submission.config,
-                    max_attempts=self._max_attempts,
+                    max_attempts=submission.max_attempts or self._max_attempts,
                     request_id=submission.request_id,
                 )
                 if also is not None:
