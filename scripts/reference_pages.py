@@ -125,9 +125,10 @@ def settings(model: type[BaseSettings]) -> Iterator[tuple[str, str, str]]:
 
 
 def _attribute_docstrings(model: type[BaseSettings]) -> Mapping[str, str]:
-    """Return the strings that stand below fields, which Python itself throws away."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    statements = body.body if isinstance(body, ast.ClassDef) else []
+    """Return the strings that stand below fields, which Python throws away; mixed-in classes too."""
+    own = [one for one in model.__mro__ if issubclass(one, BaseSettings) and one is not BaseSettings]
+    parsed = [ast.parse(textwrap.dedent(inspect.getsource(one))).body[0] for one in own]
+    statements = [line for body in parsed if isinstance(body, ast.ClassDef) for line in body.body]
     found = {}
     for before, after in itertools.pairwise(statements):
         if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name):

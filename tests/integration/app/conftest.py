@@ -101,6 +101,7 @@ def service_settings(
         "DCS_REDIS_URL": valkey.url,
         "DCS_API_SOURCES": f'{{"evidence": "{upstream.url}"}}',
         "DCS_CLIENT_DATABASES": f'{{"acme": {client}}}',
+        "DCS_SOURCES_ALLOW": f'["{upstream.url}", "postgresql://127.0.0.1:{postgres.port}"]',
         "DCS_FILE_ROOT": str(file_root),
         "DCS_LEASE_SECONDS": "4",
         "DCS_RECONCILE_INTERVAL_SECONDS": "0.3",

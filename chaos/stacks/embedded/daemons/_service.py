@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 
+from chaos.domain.topology import Topology
 from chaos.stacks.embedded.daemon import Context, python_environment
 
 DRAIN_SECONDS = 8  # a restart in a drill must not take long
 STOP_SECONDS = 15
 """When supervisor kills: after draining, giving jobs back (a query deadline, 3 s) and sending logs (2 s)."""
+
+# What sources and modules may connect to; each is a proxy on loopback, allowed by its own port and no other.
+_ALLOWED = (
+    ("http", "evidence-api"),
+    ("postgresql", "client-postgres"),
+    ("s3+http", "s3"),
+    ("http", "moderation-api"),
+)
+
+
+def _sources_allow(topology: Topology) -> str:
+    proxies = topology.service_proxies
+    return json.dumps([f"{scheme}://{proxies[name].listen}" for scheme, name in _ALLOWED if name in proxies])
 
 
 def settings(context: Context, instance: str) -> dict[str, str]:
@@ -42,6 +56,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
         "DCS_API_SOURCES": json.dumps({"evidence": topology.via("evidence-api").url}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
+        "DCS_SOURCES_ALLOW": _sources_allow(topology),
         "DCS_FILE_ROOT": str(context.layout.files),
         "DCS_OTLP_LOGS_ENDPOINT": topology.monitored_via("loki").url + "/otlp/v1/logs",
     }

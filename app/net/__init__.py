@@ -1,0 +1,1 @@
+"""Where this process may connect to on behalf of a client, and how it stays there."""
