@@ -71,6 +71,13 @@ class DatabaseUnavailableError(DcsError):
         """The commit failed: what the transaction wrote may be stored."""
 
 
+class OverloadedError(DatabaseUnavailableError):
+    """More requests wait than can be answered in time, and nothing was stored. Send it again later."""
+
+    title = "The service is busy"
+    slug = "overloaded"
+
+
 class SubmissionUnknownError(DatabaseUnavailableError):
     """It is not known whether the job was stored. Ask for its status before you send the request again."""
 

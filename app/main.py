@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
 import sys
@@ -33,6 +34,8 @@ from app.sources.catalogue import catalogue
 from app.telemetry import metrics
 from app.telemetry.logging import configure_logging
 from app.telemetry.middleware import TelemetryMiddleware, initialise_routes
+from app.telemetry.runtime import watch_event_loop
+from app.telemetry.tracing import configure_tracing
 
 log = structlog.get_logger()
 
@@ -57,10 +60,12 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # Threads beyond the pool's connections would only wait for one.
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.database_pool_size
+        lag = asyncio.create_task(watch_event_loop())
         probe.start()
         log.info("service_started", version=__version__, database_target=str(settings.database))
         yield
         log.info("service_stopping")
+        lag.cancel()
         probe.stop()
         announcer.close()
         database.close()
@@ -77,7 +82,11 @@ def create_app(settings: Settings) -> FastAPI:
     context = Context(
         settings=settings,
         database=database,
-        slots=DatabaseSlots(settings.database_pool_size, settings.database_pool_timeout_seconds),
+        slots=DatabaseSlots(
+            settings.database_pool_size,
+            settings.database_pool_timeout_seconds,
+            waiting_max=settings.database_waiting_max,
+        ),
         announcer=announcer,
         jobs=JobService(database, catalogue(settings), announcer, max_attempts=settings.max_attempts),
     )
@@ -134,6 +143,7 @@ def main() -> int:
         version=__version__,
         otlp_endpoint=str(settings.otlp_logs_endpoint) if settings.otlp_logs_endpoint else None,
     )
+    flush_traces = configure_tracing(settings, service="api")
     app = create_app(settings)
     # uvicorn ends by raising the signal again, which would skip the flush.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,6 +152,7 @@ def main() -> int:
     try:
         server.run()
     finally:
+        flush_traces()
         flush_logs()
     return 0 if server.started else 1
 

@@ -39,7 +39,15 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str = Field(description="The path asked for.")
-    request_id: str
+    request_id: str = Field(
+        description="In the logs of every part of the service; also the header `X-Request-ID`.",
+        examples=["6f1d8a4c2b7e4d0f9a3c5e7b1d2f4a68"],
+    )
+    trace_id: str | None = Field(
+        default=None,
+        description="The W3C trace that the request is part of.",
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    )
     errors: list[FieldProblem] | None = Field(default=None, description="With status 422: what is wrong.")
     job_id: UUID | None = Field(
         default=None, description="With status 503: the job, if it is not known whether it was stored."
@@ -91,6 +99,7 @@ def _response(
         detail=detail,
         instance=request.url.path,
         request_id=getattr(request.state, "request_id", ""),
+        trace_id=getattr(request.state, "trace_id", None),
         errors=[FieldProblem(field=error.field, message=error.message) for error in errors] or None,
         job_id=job_id,
     )

@@ -113,6 +113,8 @@ class Settings(
     database_query_deadline_seconds: PositiveFloat = 3.0
     database_pool_size: PositiveInt = 10
     database_pool_timeout_seconds: PositiveFloat = 1.0
+    database_waiting_max: PositiveInt = 200
+    """How many requests may wait for the database at once in one API; more are answered 503 at once."""
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     redis_timeout_seconds: PositiveFloat = 0.2

@@ -26,6 +26,8 @@ from app.sources.catalogue import catalogue
 from app.telemetry import metrics
 from app.telemetry.exposition import serve_metrics
 from app.telemetry.logging import configure_logging
+from app.telemetry.metrics import runtime
+from app.telemetry.tracing import configure_tracing
 
 SUPERVISE_INTERVAL_SECONDS = 1.0
 # Heartbeat, reconciler and the release at the end each need a connection beside the job threads.
@@ -66,6 +68,7 @@ class Worker:
         self._runner = JobRunner(self._database, handlers, self._stopping)
         self._reconciler = Reconciler(self._database, Announcer(settings))
         self._probe = DependencyProbe(settings, self._database.connector)
+        runtime.WORKER_THREADS.set(settings.worker_threads)
         self._job_threads = [
             threading.Thread(target=self._work, args=(number,), name=f"jobs-{number}", daemon=True)
             for number in range(settings.worker_threads)
@@ -151,6 +154,7 @@ def main(more_handlers: Mapping[str, Handler] | None = None) -> int:
         version=__version__,
         otlp_endpoint=str(settings.otlp_logs_endpoint) if settings.otlp_logs_endpoint else None,
     )
+    flush_traces = configure_tracing(settings, service="worker")
     metrics.initialise(
         __version__,
         host=settings.database.host,
@@ -167,6 +171,7 @@ def main(more_handlers: Mapping[str, Handler] | None = None) -> int:
         return worker.run()
     finally:
         server.shutdown()
+        flush_traces()
         flush_logs()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import pkgutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ settings of its processes by itself; they are listed for those who run the servi
 METRICS_INTRO = """\
 # Metrics of the service
 
-Declared in [app/telemetry/metrics.py](../../app/telemetry/metrics.py), served at `/metrics` of every
+Declared in [app/telemetry/metrics](../../app/telemetry/metrics), served at `/metrics` of every
 process. A counter starts at 0 with every label set that is known beforehand, so that a first error is an
 increase. What is marked so is served by workers only. A histogram has `_bucket`, `_sum` and `_count`.
 
@@ -165,14 +166,15 @@ def metrics_page() -> str:
 
 def declared_metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Yield name, type, labels and help of every metric of the service."""
-    for metric in vars(metrics).values():
+    modules = [vars(metrics)[info.name] for info in pkgutil.iter_modules(metrics.__path__)]
+    for metric in (value for module in (metrics, *modules) for value in vars(module).values()):
         if isinstance(metric, MetricWrapperBase):
             family = next(iter(metric.describe()))
             name = family.name + ("_total" if family.type == "counter" else "")
             yield name, family.type, tuple(vars(metric)["_labelnames"]), family.documentation
 
 
-_OPEN = frozenset({"version", "host", "port", "database"})  # differ from deployment to deployment
+_OPEN = frozenset({"version", "host", "port", "database", "client"})  # differ from deployment to deployment
 
 
 def label_values() -> dict[tuple[str, str], set[str]]:

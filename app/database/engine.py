@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from app.errors import DatabaseUnavailableError
 from app.settings import DatabaseTarget
 from app.telemetry import metrics
 from app.telemetry.limiter import RateLimiter
+from app.telemetry.metrics import runtime
+from app.telemetry.tracing import Span, SpanKind, recording
 
 PING_DEADLINE_SECONDS = 1.0
 POOL_RECYCLE_SECONDS = 1800
@@ -215,9 +218,22 @@ class Database:
                 commit: the transaction may have taken place.
 
         """
+        if not recording():
+            with self._transaction() as connection:
+                yield connection
+            return
+        with Span("postgresql transaction", SpanKind.CLIENT) as span, self._transaction() as connection:
+            span.set("db.system.name", "postgresql")
+            span.set("db.namespace", self.target.name)
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlalchemy.Connection]:
         committing = False
+        asked_at = time.perf_counter()
         try:
             with self.engine.begin() as connection:
+                runtime.DB_POOL_WAIT.observe(time.perf_counter() - asked_at)
                 yield connection
                 committing = True
         except exc.TimeoutError as cause:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 
-from app.errors import DatabaseUnavailableError
+from app.database.admission import Gate
 
 CHECK_THREADS = 4
+WAITING_MAX = 200
 
 AnswerT = TypeVar("AnswerT")
 
@@ -22,14 +23,15 @@ class DatabaseSlots:
     Taken when a request is known to be valid: one that is not is told so whatever the database does.
     """
 
-    def __init__(self, slots: int, wait_seconds_max: float) -> None:
-        self._limiter = anyio.CapacityLimiter(slots)
-        self._checks = anyio.CapacityLimiter(CHECK_THREADS)
-        self._wait_seconds_max = wait_seconds_max
+    def __init__(self, slots: int, wait_seconds_max: float, *, waiting_max: int = WAITING_MAX) -> None:
+        self._database = Gate("database", slots, wait_seconds_max, waiting_max)
+        self._checks = Gate("checks", CHECK_THREADS, wait_seconds_max, waiting_max)
+        self._check_threads = anyio.CapacityLimiter(CHECK_THREADS)
 
     async def check(self, act: Callable[[], None]) -> None:
         """Run a check in a thread that no request on the database holds."""
-        await anyio.to_thread.run_sync(act, limiter=self._checks)
+        async with self._checks.hold():
+            await anyio.to_thread.run_sync(act, limiter=self._check_threads)
 
     async def run(self, act: Callable[[], AnswerT]) -> AnswerT:
         """Run something on the database in a thread, within a slot."""
@@ -37,15 +39,9 @@ class DatabaseSlots:
         async with self.hold():
             return await anyio.to_thread.run_sync(act)
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Hold a slot. Waiting is bounded, or a slow database would pile requests up without end."""
-        holder = object()
-        with anyio.move_on_after(self._wait_seconds_max) as waiting:
-            await self._limiter.acquire_on_behalf_of(holder)
-        if waiting.cancelled_caught:
-            raise DatabaseUnavailableError("overloaded")
-        try:
-            yield
-        finally:
-            self._limiter.release_on_behalf_of(holder)
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """Hold a slot. Waiting is bounded, or a slow database would pile requests up without end.
+
+        Raises ``OverloadedError`` when the wait would be, or was, too long.
+        """
+        return self._database.hold()

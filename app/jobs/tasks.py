@@ -18,6 +18,7 @@ from app.jobs.leases import Held
 from app.jobs.repository import JobRepository
 from app.models import JobState
 from app.telemetry import metrics
+from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 RETRY_BASE_SECONDS = 0.5
 RETRY_CAP_SECONDS = 60.0
@@ -63,13 +64,20 @@ class JobRunner:
         """Run one attempt. Never raises for what a job, a source or the database did."""
         job = held.job
         started = time.monotonic()
-        with structlog.contextvars.bound_contextvars(
-            job_id=str(job.id),
-            request_id=job.request_id,
-            client_id=job.client_id,
-            source_type=job.source_type,
-            attempt=job.attempt,
+        parent = remote_parent(getattr(job, "trace_context", None))
+        with (
+            Span(f"job {job.source_type}", SpanKind.CONSUMER, parent) as span,
+            structlog.contextvars.bound_contextvars(
+                job_id=str(job.id),
+                request_id=job.request_id,
+                client_id=job.client_id,
+                source_type=job.source_type,
+                attempt=job.attempt,
+            ),
         ):
+            span.set("dcs.job_id", str(job.id))
+            span.set("dcs.attempt", job.attempt)
+            span.set("dcs.request_id", job.request_id)
             log.info("job_claimed", epoch=job.epoch)
             self._guarded(held, lambda: self._survive(held, started))
         metrics.JOB_DURATION.labels(job.source_type).observe(time.monotonic() - started)

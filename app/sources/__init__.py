@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from app.telemetry import metrics
+from app.telemetry.tracing import Span, SpanKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,9 +109,19 @@ class SourceCall:
 def source_call(source_type: SourceType, target: str) -> Iterator[SourceCall]:
     """Count and log one call of something outside this process."""
     call = SourceCall(target)
+    with Span(f"source {source_type.value}", SpanKind.CLIENT) as span, _reported(call, source_type):
+        span.set("server.address", target)
+        try:
+            yield call
+        finally:
+            span.set("dcs.records", call.records)
+
+
+@contextmanager
+def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
     started = time.monotonic()
     try:
-        yield call
+        yield
     except SourceError as exc:
         call.outcome, call.reason = exc.outcome, exc.reason
         raise

@@ -19,6 +19,7 @@ from app.sources import (
     source_call,
     too_much,
 )
+from app.telemetry.tracing import outgoing_headers
 
 if TYPE_CHECKING:
     import httpx
@@ -130,7 +131,7 @@ class ApiSource:
         import httpx  # noqa: PLC0415
 
         try:
-            with client.stream("GET", url, params=params) as response:
+            with client.stream("GET", url, params=params, headers=outgoing_headers()) as response:
                 if not response.is_success:
                     status = response.status_code
                     retryable = response.is_server_error or status in (

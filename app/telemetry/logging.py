@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from app.telemetry.tracing import add_trace
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -71,6 +73,7 @@ def configure_logging(
     """Configure logging of this process; return what flushes and ends it within 2 s."""
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

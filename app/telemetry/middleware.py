@@ -11,24 +11,35 @@ import structlog
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 
-from app.telemetry import metrics
+from app.telemetry import clients, metrics
+from app.telemetry.metrics import runtime
+from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from app.telemetry.trace_context import TraceContext
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _QUIET_PREFIXES = ("/health", "/metrics")
+_SERVER_ERROR = 500
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger()
 
 
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
     # Anything else could forge log lines or fill an index.
     return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+
+
+def _caller(headers: Headers) -> TraceContext | None:
+    given = headers.getlist("traceparent")
+    # Two of them name two parents: none is believed.
+    return remote_parent(given[0], ",".join(headers.getlist("tracestate"))) if len(given) == 1 else None
 
 
 class TelemetryMiddleware:
@@ -42,10 +53,25 @@ class TelemetryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        if scope["path"].startswith(_QUIET_PREFIXES):  # asked every second, by those who keep no traces
+            structlog.contextvars.bind_contextvars(request_id=request_id)
+            await self._serve(scope, receive, send, None)
+            return
+        with Span("request", SpanKind.SERVER, _caller(headers)) as span:
+            state["trace_id"] = span.context.trace_id
+            # Bound as well: the answer to a defect is made when this span has ended.
+            structlog.contextvars.bind_contextvars(
+                request_id=request_id, trace_id=span.context.trace_id, span_id=span.context.span_id
+            )
+            await self._serve(scope, receive, send, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
+        request_id = scope["state"]["request_id"]
         status = 500
         started = time.perf_counter()
 
@@ -56,10 +82,14 @@ class TelemetryMiddleware:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
+        runtime.HTTP_IN_FLIGHT.inc()
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            runtime.HTTP_IN_FLIGHT.dec()
             self._record(scope, status, time.perf_counter() - started)
+            if span is not None and span.recorded:
+                _describe(span, scope, status)
 
     @staticmethod
     def _record(scope: Scope, status: int, seconds: float) -> None:
@@ -67,6 +97,9 @@ class TelemetryMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
         metrics.HTTP_REQUEST_DURATION.labels(method, route).observe(seconds)
+        principal = scope["state"].get("principal")
+        if principal is not None:
+            clients.count_request(principal.client_id, status)
         write = log.debug if scope["path"].startswith(_QUIET_PREFIXES) else log.info
         write(
             "request_completed",
@@ -75,6 +108,18 @@ class TelemetryMiddleware:
             status=status,
             duration_ms=round(seconds * 1000, 2),
         )
+
+
+def _describe(span: Span, scope: Scope, status: int) -> None:
+    route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    span.name = f"{method} {route}"
+    span.set("http.request.method", method)
+    span.set("http.route", route)
+    span.set("http.response.status_code", status)
+    span.set("dcs.request_id", scope["state"]["request_id"])
+    if status >= _SERVER_ERROR:
+        span.fail(f"http_{status}")
 
 
 def initialise_routes(*routers: APIRouter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -34,19 +35,32 @@ def _flat(value: Any) -> str | int | float | bool:
     return orjson.dumps(value, default=str).decode()
 
 
+def resource_of(*, service: str, instance: str, environment: str, version: str) -> Resource:
+    """Return who is speaking."""
+    return Resource(
+        {
+            "service.name": service,
+            "service.namespace": "dcs",
+            "service.instance.id": instance,
+            "service.version": version,
+            "deployment.environment.name": environment,
+        }
+    )
+
+
+def end_in_time(shutdown: Callable[[], None]) -> None:
+    """Let an exporter send what is queued, for at most 2 s."""
+    # The SDK's own shutdown waits up to 30 s for a collector that does not answer.
+    worker = threading.Thread(target=shutdown, name="otlp-shutdown", daemon=True)
+    worker.start()
+    worker.join(SHUTDOWN_TIMEOUT_SECONDS)
+
+
 class OtlpLogs:
     """Exports in the background. When the queue is full the oldest are dropped; the caller never waits."""
 
     def __init__(self, endpoint: str, *, service: str, instance: str, environment: str, version: str) -> None:
-        resource = Resource(
-            {
-                "service.name": service,
-                "service.namespace": "dcs",
-                "service.instance.id": instance,
-                "service.version": version,
-                "deployment.environment.name": environment,
-            }
-        )
+        resource = resource_of(service=service, instance=instance, environment=environment, version=version)
         self._provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(
             BatchLogRecordProcessor(
@@ -72,7 +86,4 @@ class OtlpLogs:
 
     def shutdown(self) -> None:
         """Send what is queued, for at most 2 s."""
-        # The SDK's own shutdown waits up to 30 s for a collector that does not answer.
-        worker = threading.Thread(target=self._provider.shutdown, name="otlp-shutdown", daemon=True)
-        worker.start()
-        worker.join(SHUTDOWN_TIMEOUT_SECONDS)
+        end_in_time(self._provider.shutdown)

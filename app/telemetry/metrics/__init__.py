@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
 from app.database.failures import ConnectFailure
-from app.telemetry.metrics import access, avatars, cache, ingest, jobs, sources
+from app.telemetry.metrics import access, avatars, cache, ingest, jobs, runtime, sources
 
 # A series more per label set, which nobody asks for: every label set exists from the start.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -91,7 +91,7 @@ def initialise(version: str, *, host: str, port: int, database: str) -> None:
             JOBS_FINISHED.labels(source_type, outcome)
         for outcome in ("ok", "error", "timeout", "refused"):
             SOURCE_REQUESTS.labels(source_type, outcome)
-    for slice_ in (access, avatars, cache, ingest, jobs, sources):
+    for slice_ in (access, avatars, cache, ingest, jobs, runtime, sources):
         slice_.initialise()
 
 
@@ -99,3 +99,4 @@ def initialise_worker() -> None:
     """Expose what only workers have."""
     for metric in (JOBS_QUEUED, JOBS_OLDEST_QUEUED, WORKER_HEARTBEAT, WORKER_JOBS_RUNNING, WORKER_RESCUES):
         REGISTRY.register(metric)
+    REGISTRY.register(runtime.WORKER_THREADS)

@@ -115,9 +115,14 @@ def test_requests_are_logged_but_health_checks_and_scrapes_are_not(api: ServiceP
         assert api.get(path, headers={"X-Request-ID": "quiet"}).status_code == 200
     api.get("/nowhere", headers={"X-Request-ID": "forged\tid"})
     api.get("/nowhere", headers={"X-Request-ID": "loud"})
+
+    def loud_lines() -> list[dict[str, Any]]:
+        return [line for line in api.events("request_completed") if line["request_id"] == "loud"]
+
+    # Written when the answer is on its way.
+    [loud] = eventually(loud_lines, within_seconds=5, what="the request is logged")
     requests = api.events("request_completed")
     assert [line for line in requests if line["request_id"] == "quiet"] == []
-    [loud] = [line for line in requests if line["request_id"] == "loud"]
     assert (loud["method"], loud["route"], loud["status"]) == ("GET", "unmatched", 404)
     assert loud["duration_ms"] > 0
     assert not any("forged" in line["request_id"] for line in requests)

@@ -1,0 +1,134 @@
+"""Who is let in, who waits and who is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from app.database.admission import Gate
+from app.database.slots import DatabaseSlots
+from app.errors import OverloadedError
+
+PATIENCE_SECONDS = 0.2
+
+
+class Work:
+    """Holds places until told to end, and counts how its callers fared."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.end = anyio.Event()
+        self.held = 0
+        self.done = 0
+        self.refused = 0
+
+    async def one(self) -> None:
+        try:
+            async with self.gate.hold():
+                self.held += 1
+                await self.end.wait()
+                self.done += 1
+        except OverloadedError:
+            self.refused += 1
+
+
+def scenario(act: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        with anyio.fail_after(10):
+            await act()
+
+    anyio.run(main)
+
+
+def test_a_healthy_queue_refuses_nobody_however_long_it_is() -> None:
+    async def act() -> None:
+        gate = Gate("database", 2, 1.0, 200)
+        done = 0
+
+        async def quick() -> None:
+            nonlocal done
+            async with gate.hold():
+                await anyio.lowlevel.checkpoint()
+                done += 1
+
+        async with anyio.create_task_group() as group:
+            for _ in range(150):
+                group.start_soon(quick)
+        assert done == 150
+
+    scenario(act)
+
+
+def test_behind_work_that_does_not_end_the_queue_gets_shorter_and_everybody_gets_an_answer() -> None:
+    async def act() -> None:
+        gate = Gate("database", 2, PATIENCE_SECONDS, 100)
+        work = Work(gate)
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(work.one)
+            await anyio.sleep(PATIENCE_SECONDS * 2 + 0.05)
+            # Two places, each held for longer than two callers may wait: no turn can come in time.
+            with pytest.raises(OverloadedError):
+                async with gate.hold():
+                    pass
+            before = anyio.current_time()
+            with pytest.raises(OverloadedError):
+                async with gate.hold():
+                    pass
+            assert anyio.current_time() - before < PATIENCE_SECONDS / 2
+            assert work.held == 2
+            work.end.set()
+
+    scenario(act)
+
+
+def test_the_queue_has_a_longest_length_and_a_longest_wait() -> None:
+    async def act() -> None:
+        work = Work(Gate("database", 1, PATIENCE_SECONDS, 3))
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(work.one)
+            await anyio.wait_all_tasks_blocked()
+            assert (work.held, work.refused) == (1, 6)
+            await anyio.sleep(PATIENCE_SECONDS * 1.5)
+            assert (work.held, work.refused) == (1, 9)
+            work.end.set()
+        assert work.done == 1
+
+    scenario(act)
+
+
+def test_after_a_stall_everybody_is_let_in_again_as_soon_as_places_are_free() -> None:
+    async def act() -> None:
+        gate = Gate("database", 2, PATIENCE_SECONDS, 100)
+        stalled = Work(gate)
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(stalled.one)
+            await anyio.sleep(PATIENCE_SECONDS * 5)
+            stalled.end.set()
+        quick = Work(gate)
+        quick.end.set()
+        for _ in range(50):
+            await quick.one()
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(quick.one)
+        assert (quick.done, quick.refused) == (100, 0)
+        assert gate.expected_wait_seconds() < PATIENCE_SECONDS
+
+    scenario(act)
+
+
+def test_checks_need_no_database_slot_and_are_bounded_too() -> None:
+    async def act() -> None:
+        slots = DatabaseSlots(1, PATIENCE_SECONDS, waiting_max=1)
+        async with slots.hold():
+            await slots.check(lambda: None)
+            with pytest.raises(OverloadedError):
+                await slots.run(lambda: None)
+
+    scenario(act)
