@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -60,6 +61,13 @@ class Front:
         return sum(seen == method for api in self.apis for seen, _ in api.seen)
 
 
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
     state = tmp_path / "a state"
@@ -85,11 +93,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
         subprocess.Popen([program("nginx"), "-e", "stderr", "-c", config], stdout=out) as nginx,
     ):
         try:
-            eventually(
-                lambda: httpx.get(f"{listen.url}/health").status_code == 200,
-                within_seconds=20,
-                what="nginx serves",
-            )
+            eventually(lambda: _serves(listen.url), within_seconds=20, what="nginx serves")
             for api in apis:
                 api.seen.clear()
             yield Front(listen.url, apis, log)
@@ -99,6 +103,14 @@ def front(tmp_path: Path) -> Iterator[Front]:
             for api in apis:
                 api.shutdown()
                 api.server_close()
+
+
+def logged(front: Front, request_id: str) -> dict[str, str]:
+    def found() -> dict[str, str] | None:
+        lines = [json.loads(line) for line in front.log.read_text(encoding="utf-8").splitlines()]
+        return next((line for line in lines if line["request_id"] == request_id), None)
+
+    return eventually(found, within_seconds=10, what="the request is in the access log")
 
 
 def test_callers_cannot_choose_their_address_and_may_choose_a_sane_request_id(front: Front) -> None:
@@ -124,6 +136,53 @@ def test_one_dead_api_is_passed_over_for_reads_and_a_post_is_never_sent_twice(fr
     assert front.requests("POST") <= 1
 
 
+def test_a_post_with_an_idempotency_key_is_sent_to_the_other_api_with_its_body(front: Front) -> None:
+    front.apis[0].mute = True
+    for number in range(6):
+        answer = httpx.post(front.url, content=b"{}", headers={"Idempotency-Key": f"key-{number}"})
+        assert answer.status_code == 200
+    assert {headers["content-length"] for api in front.apis for _, headers in api.seen} == {"2"}
+    assert front.requests("POST") > 6, "no POST met the dead API"
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01\Z")
+
+
+@pytest.mark.parametrize(
+    "given", [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00", f"01-{TRACE}-{SPAN}-01-more"]
+)
+def test_a_valid_trace_context_is_passed_on_and_logged(front: Front, given: str) -> None:
+    httpx.get(front.url, headers={"traceparent": given, "tracestate": "vendor=1", "X-Request-ID": "traced"})
+    [(_, seen)] = [seen for api in front.apis for seen in api.seen]
+    assert (seen["traceparent"], seen["tracestate"]) == (given, "vendor=1")
+    assert logged(front, "traced")["trace_id"] == TRACE
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [f"00-{TRACE}-{SPAN}"],
+        [f"00-{'0' * 32}-{SPAN}-01"],
+        [f"00-{TRACE}-{'0' * 16}-01"],
+        [f"ff-{TRACE}-{SPAN}-01"],
+        [f"00-{TRACE}-{SPAN}-01-more"],
+        [f"00-{TRACE.upper()}-{SPAN}-01"],
+        [f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"],
+        ["x" * 2000],
+    ],
+)
+def test_without_a_valid_trace_context_a_new_one_begins_and_is_logged(front: Front, given: list[str]) -> None:
+    headers = [("traceparent", value) for value in given]
+    httpx.get(front.url, headers=[*headers, ("tracestate", "vendor=1"), ("X-Request-ID", "new")])
+    [(_, seen)] = [seen for api in front.apis for seen in api.seen]
+    assert TRACEPARENT.match(seen["traceparent"])
+    assert TRACE not in seen["traceparent"]
+    assert "tracestate" not in seen
+    assert logged(front, "new")["trace_id"] == seen["traceparent"].split("-")[1]
+
+
 def test_a_body_over_a_megabyte_is_refused_before_the_service_sees_it(front: Front) -> None:
     assert httpx.post(front.url, content=b"x" * (1024 * 1024 + 1)).status_code == 413
     assert front.requests("POST") == 0
@@ -132,9 +191,5 @@ def test_a_body_over_a_megabyte_is_refused_before_the_service_sees_it(front: Fro
 def test_the_access_log_is_json_with_the_request_id(front: Front) -> None:
     httpx.get(f"{front.url}/a%22b", headers={"X-Request-ID": "req-9"})
 
-    def logged() -> dict[str, str] | None:
-        lines = [json.loads(line) for line in front.log.read_text(encoding="utf-8").splitlines()]
-        return next((line for line in lines if line["request_id"] == "req-9"), None)
-
-    line = eventually(logged, within_seconds=10, what="the request is in the access log")
+    line = logged(front, "req-9")
     assert (line["status"], line["uri"], line["method"]) == ("200", '/a"b', "GET")
