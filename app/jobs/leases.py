@@ -13,7 +13,7 @@ import structlog
 
 from app.database.engine import DATABASE_ERRORS, Database
 from app.errors import FencedError
-from app.jobs.repository import ClaimedJob, JobRepository
+from app.jobs.repository import ClaimedJob, JobRepository, Wanted
 from app.telemetry import metrics
 
 log = structlog.get_logger()
@@ -42,22 +42,29 @@ class Leases:
         """Take the next due job. Raises one of ``DATABASE_ERRORS``."""
         asked_at = time.monotonic()
         with self._database.transaction() as connection:
-            job = JobRepository(connection).claim(
-                owner=owner, lease_seconds=self._lease_seconds, kinds=self._open_kinds()
+            taken, _ = JobRepository(connection).claim(
+                owner=owner,
+                lease_seconds=self._lease_seconds,
+                wanted=Wanted(self._rooms(), limit=1, idle=1),
             )
-        if job is None:
+        if not taken:
             return None
+        [job] = taken
         held = Held(job, asked_at + self._lease_seconds)
         with self._lock:
             self._held[job.id] = held
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
         return held
 
-    def _open_kinds(self) -> list[str]:
-        """Return the kinds that this process may run one more of."""
+    def _rooms(self) -> dict[str, int | None]:
+        """Return how many more of each kind this process may run; None for any number."""
         with self._lock:
             running = Counter(held.job.source_type for held in self._held.values())
-        return [kind for kind, limit in self._limits.items() if limit is None or running[kind] < limit]
+        return {
+            kind: None if limit is None else limit - running[kind]
+            for kind, limit in self._limits.items()
+            if limit is None or running[kind] < limit
+        }
 
     def drop(self, held: Held) -> None:
         """Forget a job that has ended here."""

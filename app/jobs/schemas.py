@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from app.models import JobState
-from app.sources import SourceType
 from app.sources.catalogue import SourceSpec
 
 TriggerRequest = SourceSpec
@@ -27,6 +26,17 @@ class JobAccepted(_Answer):
 
     job_id: UUID
     status: JobState
+    _replayed: bool = PrivateAttr(default=False)
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key stored it."""
+        return self._replayed
+
+    def as_replayed(self) -> Self:
+        """Return the same, said again."""
+        self._replayed = True
+        return self
 
 
 class JobFailure(_Answer):
@@ -42,7 +52,7 @@ class JobStatus(_Answer):
     job_id: UUID
     status: JobState
     client_id: str
-    source_type: SourceType
+    source_type: str = Field(examples=["api"], description="The kind of the job.")
     attempt: int = Field(description="Attempts so far, the running one included.")
     max_attempts: int
     record_count: int

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Row
@@ -19,27 +18,19 @@ from app.errors import (
     JobUnfinishedError,
     SubmissionUnknownError,
 )
-from app.jobs.repository import JobRepository
+from app.jobs.errors import IdempotencyKeyReusedError
+from app.jobs.ids import new_job_id
+from app.jobs.repository import JobRepository, NewJob
 from app.jobs.schemas import JobAccepted, JobFailure, JobResult, JobStatus
+from app.jobs.submission import Submission
 from app.jobs.wakeups import Announcer
 from app.models import JobState
 from app.sources import SourceRefusedError
 from app.sources.catalogue import Catalogue, SourceSpec
 from app.telemetry import metrics
+from app.telemetry.tracing import current_traceparent
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A job to be stored. ``config`` is what its handler gets, already validated."""
-
-    kind: str
-    config: Mapping[str, Any]
-    client_id: str
-    request_id: str
-    max_attempts: int | None = None
-    """Left out: as for every other kind."""
 
 
 class JobService:
@@ -53,34 +44,45 @@ class JobService:
         self._announcer = announcer
         self._max_attempts = max_attempts
 
-    def submit(self, spec: SourceSpec, *, client_id: str, request_id: str) -> JobAccepted:
+    def submit(
+        self,
+        spec: SourceSpec,
+        *,
+        client_id: str,
+        request_id: str,
+        idempotency_key: str | None = None,
+    ) -> JobAccepted:
         """Store a checked collection, as ``accept``."""
-        config = spec.config.model_dump(mode="json")
-        return self.accept(Submission(spec.source_type.value, config, client_id, request_id))
+        return self.accept(
+            Submission(
+                spec.source_type.value,
+                spec.config.model_dump(mode="json"),
+                client_id,
+                request_id,
+                idempotency_key=idempotency_key,
+            )
+        )
 
     def accept(
         self, submission: Submission, also: Callable[[Connection, UUID], None] | None = None
     ) -> JobAccepted:
         """Store a job. When this returns it is committed; waking a worker is best effort.
 
-        ``also`` writes what belongs to the job in the same transaction.
+        ``also`` writes what belongs to the job in the same transaction. A submission whose idempotency key
+        its client has used before stores nothing: the answer is ``replayed`` and names the first one's job.
 
         Raises:
             DatabaseUnavailableError: It was not stored.
             SubmissionUnknownError: The commit failed: it may be stored.
+            IdempotencyKeyReusedError: The key stands for another request.
 
         """
-        job_id = uuid4()
+        job_id = new_job_id()
         try:
             with self._database.transaction() as connection:
-                JobRepository(connection).insert(
-                    job_id=job_id,
-                    client_id=submission.client_id,
-                    source_type=submission.kind,
-                    config=submission.config,
-                    max_attempts=submission.max_attempts or self._max_attempts,
-                    request_id=submission.request_id,
-                )
+                repository = JobRepository(connection)
+                if not repository.insert(self._new_job(job_id, submission)):
+                    return _replayed(repository, submission)
                 if also is not None:
                     also(connection, job_id)
         except DatabaseUnavailableError as exc:
@@ -97,6 +99,20 @@ class JobService:
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
 
+    def _new_job(self, job_id: UUID, submission: Submission) -> NewJob:
+        return NewJob(
+            job_id,
+            submission.kind,
+            submission.client_id,
+            submission.config,
+            submission.max_attempts or self._max_attempts,
+            priority=submission.priority,
+            request_id=submission.request_id,
+            trace_context=submission.trace_context or current_traceparent(),
+            idempotency_key=submission.idempotency_key,
+            fingerprint=submission.fingerprint() if submission.idempotency_key is not None else None,
+        )
+
     def check(self, spec: SourceSpec) -> None:
         """Refuse what no worker would collect, without the database. Raises ``InvalidRequestError``."""
         try:
@@ -107,10 +123,10 @@ class JobService:
             )
             raise InvalidRequestError(FieldError(f"config.{exc.field}", str(exc))) from exc
 
-    def status(self, job_id: UUID) -> JobStatus:
+    def status(self, job_id: UUID, *, client_id: str) -> JobStatus:
         """Return where a job is. Raises ``JobNotFoundError``."""
         with self._database.transaction() as connection:
-            row = _existing(JobRepository(connection), job_id)
+            row = _existing(JobRepository(connection), job_id, client_id)
         return JobStatus(
             job_id=row.id,
             status=row.state,
@@ -126,7 +142,7 @@ class JobService:
             finished_at=row.finished_at,
         )
 
-    def result(self, job_id: UUID, *, after: int, limit: int) -> JobResult:
+    def result(self, job_id: UUID, *, client_id: str, after: int, limit: int) -> JobResult:
         """Return a page of what a finished job collected.
 
         Raises:
@@ -136,7 +152,7 @@ class JobService:
         """
         with self._database.transaction() as connection:
             repository = JobRepository(connection)
-            row = _existing(repository, job_id)
+            row = _existing(repository, job_id, client_id)
             if not JobState(row.state).finished:
                 raise JobUnfinishedError
             # One more than asked for tells whether there is a next page.
@@ -152,8 +168,18 @@ class JobService:
         )
 
 
-def _existing(repository: JobRepository, job_id: UUID) -> Row[Any]:
-    row = repository.find(job_id)
+def _replayed(repository: JobRepository, submission: Submission) -> JobAccepted:
+    assert submission.idempotency_key is not None  # noqa: S101  only keys conflict
+    first = repository.find_by_key(submission.client_id, submission.idempotency_key)
+    if first is None:  # purged between the two statements
+        raise DatabaseUnavailableError("conflict")
+    if first.request_fingerprint != submission.fingerprint():
+        raise IdempotencyKeyReusedError
+    return JobAccepted(job_id=first.id, status=first.state).as_replayed()
+
+
+def _existing(repository: JobRepository, job_id: UUID, client_id: str) -> Row[Any]:
+    row = repository.find(job_id, client_id)
     if row is None:
         raise JobNotFoundError
     return row

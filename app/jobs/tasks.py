@@ -64,7 +64,7 @@ class JobRunner:
         """Run one attempt. Never raises for what a job, a source or the database did."""
         job = held.job
         started = time.monotonic()
-        parent = remote_parent(getattr(job, "trace_context", None))
+        parent = remote_parent(job.trace_context)
         with (
             Span(f"job {job.source_type}", SpanKind.CONSUMER, parent) as span,
             structlog.contextvars.bound_contextvars(

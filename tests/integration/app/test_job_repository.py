@@ -12,12 +12,13 @@ from sqlalchemy import text
 
 from app.database.engine import Database
 from app.errors import FencedError
-from app.jobs.repository import ClaimedJob, JobRepository
+from app.jobs.repository import ClaimedJob, JobRepository, NewJob, Wanted
 from app.models import JobState
 from app.sources import encoded
 
 LEASE_SECONDS = 60.0
 KINDS = ("api", "database", "file")
+ONE = Wanted(dict.fromkeys(KINDS), limit=1, idle=1)
 
 
 def succeed(repository: JobRepository, job: ClaimedJob, records: list[dict[str, Any]]) -> None:
@@ -29,19 +30,15 @@ def insert(database: Database, *, max_attempts: int = 3) -> UUID:
     job_id = uuid4()
     with database.transaction() as connection:
         JobRepository(connection).insert(
-            job_id=job_id,
-            client_id="default",
-            source_type="file",
-            config={"path": "x.csv"},
-            max_attempts=max_attempts,
-            request_id="r-1",
+            NewJob(job_id, "file", "default", {"path": "x.csv"}, max_attempts, request_id="r-1")
         )
     return job_id
 
 
 def claim(database: Database, owner: str = "w") -> ClaimedJob | None:
     with database.transaction() as connection:
-        return JobRepository(connection).claim(owner=owner, lease_seconds=LEASE_SECONDS, kinds=KINDS)
+        taken, _ = JobRepository(connection).claim(owner=owner, lease_seconds=LEASE_SECONDS, wanted=ONE)
+    return taken[0] if taken else None
 
 
 def claimed(database: Database, owner: str = "w") -> ClaimedJob:
@@ -138,7 +135,7 @@ def test_every_other_end_is_fenced_too(database: Database) -> None:
         with pytest.raises(FencedError), database.transaction() as connection:
             act(JobRepository(connection))
     with database.transaction() as connection:
-        assert JobRepository(connection).beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == set()
+        assert JobRepository(connection).beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == {}
 
 
 def test_a_heartbeat_renews_the_lease(database: Database) -> None:
@@ -146,7 +143,9 @@ def test_a_heartbeat_renews_the_lease(database: Database) -> None:
     job = claimed(database)
     execute(database, "UPDATE jobs SET lease_until = now() + interval '1 s'")
     with database.transaction() as connection:
-        assert JobRepository(connection).beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == {job.id}
+        assert JobRepository(connection).beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == {
+            job.id: False
+        }
         left = connection.execute(
             text("SELECT extract(epoch FROM lease_until - now()) FROM jobs")
         ).scalar_one()
@@ -228,5 +227,6 @@ def test_a_kind_that_is_not_asked_for_is_left_to_others(database: Database) -> N
     job_id = insert(database)
     with database.transaction() as connection:
         repository = JobRepository(connection)
-        assert repository.claim(owner="w", lease_seconds=LEASE_SECONDS, kinds=("avatar",)) is None
+        wanted = Wanted({"avatar": 1}, limit=1, idle=1)
+        assert repository.claim(owner="w", lease_seconds=LEASE_SECONDS, wanted=wanted) == ([], False)
     assert claimed(database).id == job_id

@@ -14,9 +14,12 @@ from tests.support.waiting import eventually
 API = {"endpoint": "evidence", "resource": "controls", "page_size": 10}
 
 
-def finished(api: ServiceProcess, job_id: str, within_seconds: float = 20) -> dict[str, Any]:
+def finished(
+    api: ServiceProcess, job_id: str, *, within_seconds: float = 20, client: str = "default"
+) -> dict[str, Any]:
     def status() -> dict[str, Any] | None:
-        answer: dict[str, Any] = api.get(f"/api/v1/jobs/status/{job_id}").raise_for_status().json()
+        shown = api.get(f"/api/v1/jobs/status/{job_id}", headers={"X-Client-ID": client})
+        answer: dict[str, Any] = shown.raise_for_status().json()
         return answer if answer["status"] in ("succeeded", "failed", "dead") else None
 
     return eventually(status, within_seconds=within_seconds, what=f"job {job_id} is finished")
@@ -70,10 +73,12 @@ def test_a_job_of_each_type_runs_from_trigger_to_result(  # noqa: PLR0917  fixtu
     assert accepted.json()["status"] == "queued"
     assert accepted.headers["x-request-id"] == f"r-{source_type}"
     job_id = accepted.json()["job_id"]
-    status = finished(api, job_id)
+    assert api.get(f"/api/v1/jobs/status/{job_id}").status_code == 404  # another client's
+    status = finished(api, job_id, client="acme-corp")
     assert (status["status"], status["record_count"], status["attempt"]) == ("succeeded", count, 1)
     assert (status["client_id"], status["source_type"], status["error"]) == ("acme-corp", source_type, None)
-    answer = result(api, job_id)
+    assert api.get(f"/api/v1/jobs/result/{job_id}").status_code == 404
+    answer = api.get(f"/api/v1/jobs/result/{job_id}", headers={"X-Client-ID": "acme-corp"}).json()
     assert len(answer["records"]) == answer["record_count"] == count
     assert answer["records"][0] == first
     assert worker.metric("dcs_records_stored_total", source_type=source_type) == stored_before + count

@@ -1,0 +1,25 @@
+"""Every query on jobs and records. Times are the database's: workers' clocks decide nothing.
+
+Each change of a job's state writes its row of the audit log (``job_events``) in the same statement.
+"""
+
+from __future__ import annotations
+
+from app.jobs.repository.claiming import ClaimedJob, Claiming, Wanted
+from app.jobs.repository.ending import Ending
+from app.jobs.repository.reading import Reading
+from app.jobs.repository.submitting import NewJob, Submitting
+from app.jobs.repository.upkeep import QueueFigures, Rescued, Upkeep
+
+__all__ = [
+    "ClaimedJob",
+    "JobRepository",
+    "NewJob",
+    "QueueFigures",
+    "Rescued",
+    "Wanted",
+]
+
+
+class JobRepository(Submitting, Claiming, Ending, Reading, Upkeep):
+    """All of them, in the transaction of the connection given."""
