@@ -11,6 +11,9 @@ SEED ?=
 HOLD ?=
 KEEP ?=
 NAME ?=
+ROUNDS ?=
+ONLY ?=
+WRITE ?=
 
 BIN := .venv/bin/python
 LAB := $(BIN) -m chaos.cli
@@ -24,14 +27,14 @@ seed = $(if $(SEED),--seed '$(SEED)')
 hold = $(if $(HOLD),--hold '$(HOLD)')
 keep = $(if $(KEEP),--keep)
 
-.PHONY: help setup up down status logs heal doctor test test-full lint render clean runtime development always
+.PHONY: help setup up down status logs heal doctor test test-full bench lint render clean runtime development always
 
 help: ## Show this
 	@echo "Firedrill: break a real service on purpose, and see whether the right person would be told in time."
 	@echo
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { name = $$1; sub(/%/, "N", name); printf "  make %-12s %s\n", name, $$2 }' Makefile
 	@echo
-	@echo "Variables: VARIANT=id|all  SEED=n  HOLD=30m  KEEP=1  NAME=daemon  PYTHON=/path/to/python"
+	@echo "Variables: VARIANT=id|all  SEED=n  HOLD=30m  KEEP=1  NAME=daemon  ROUNDS=n  ONLY=a,b  PYTHON=/path/to/python"
 
 drill-%: always ## Break it, watch, fix it, and judge the detection (VARIANT= SEED= KEEP=1)
 	$(JUDGEABLE)
@@ -69,6 +72,10 @@ test: development ## Static checks and every suite, with time per suite
 test-full: development ## The same with every variant, every seed and the long runs
 	@$(BIN) scripts/run_tests.py --full
 
+bench: runtime ## Speed against Celery, RQ, a bare handler and COPY (ROUNDS=5 ONLY=jobs,trigger,... WRITE=1)
+	@$(SETUP) bench
+	@$(BIN) -m bench $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(ONLY),--only '$(ONLY)') $(if $(WRITE),--write)
+
 lint: development ## Static checks only
 	@$(BIN) scripts/run_tests.py --checks-only
 
@@ -77,9 +84,9 @@ render: runtime ## Write the generated documents again
 
 setup: development ## Install everything that the targets above would install by themselves
 
-clean: ## Stop the stack, then remove .venv, reports and caches of this checkout
+clean: ## Stop the stack, then remove the environments, reports and caches of this checkout
 	@if [ -x $(BIN) ] && [ -x .venv/bin/lab ]; then $(LAB) down || true; fi
-	rm -rf .venv reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

@@ -1,6 +1,7 @@
 """Makes `.venv` from the hashed requirement files, or brings it up to date. Standard library only.
 
-Usage: setup.py runtime|development. Prints nothing when there is nothing to do.
+Usage: setup.py runtime|development|bench. Prints nothing when there is nothing to do. `bench` makes
+`.venv-bench`, where `make bench` runs what it compares with; it needs the `.venv` that is there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
-FILES = {"runtime": ("uv.txt", "runtime.txt"), "development": ("uv.txt", "runtime.txt", "development.txt")}
+FILES = {
+    "runtime": ("uv.txt", "runtime.txt"),
+    "development": ("uv.txt", "runtime.txt", "development.txt"),
+    "bench": ("bench.txt",),
+}
 
 PROBE_TIMEOUT_SECONDS = 60
 SIGN_OF_LIFE_SECONDS = 15
@@ -37,17 +42,22 @@ class SetupError(Exception):
     """Set-up cannot go on; the message says what to do."""
 
 
+def venv_of(kind: str) -> Path:
+    """Return the environment that holds ``kind``. What is compared with is kept apart from the service."""
+    return VENV.with_name(".venv-bench") if kind == "bench" else VENV
+
+
 def stamp(kind: str) -> Path:
     """Return the file that shows that ``kind`` is installed from just these requirements at this place."""
     digest = hashlib.sha256(str(ROOT).encode())
     for name in FILES[kind]:
         digest.update((REQUIREMENTS / name).read_bytes())
-    return VENV / f".{kind}-{digest.hexdigest()[:16]}"
+    return venv_of(kind) / f".{kind}-{digest.hexdigest()[:16]}"
 
 
 def is_up_to_date(kind: str) -> bool:
-    """Return whether `.venv` holds what is wanted; the Python it was made with may be gone since."""
-    return stamp(kind).is_file() and PYTHON.is_file()
+    """Return whether the environment holds what is wanted; its Python may be gone since."""
+    return stamp(kind).is_file() and (venv_of(kind) / "bin" / "python").is_file()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Path(__file__).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when this process ends
             if not is_up_to_date(kind):
-                install(kind)
+                (install_bench if kind == "bench" else install)(kind)
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return EXIT_ERROR
@@ -94,9 +104,24 @@ def install(kind: str) -> None:
     print(f"set-up: done in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def say(step: int, what: str) -> None:
+def install_bench(kind: str) -> None:
+    """Make the comparators' environment again, with the uv and the Python of `.venv`."""
+    uv, venv = str(VENV / "bin" / "uv"), venv_of(kind)
+    if not is_up_to_date("runtime"):
+        raise SetupError("`.venv` is not there or not current. Run `make setup` first.")
+    say(1, f"virtual environment {venv.name}, for what the benchmarks compare with", steps=2)
+    shutil.rmtree(venv, ignore_errors=True)
+    run([uv, "venv", "--quiet", "--python", str(PYTHON), str(venv)], VENV_TIMEOUT_SECONDS)
+    say(2, "packages of requirements/bench.txt (hashes checked)", steps=2)
+    target = [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")]
+    options = ["--require-hashes", "--compile-bytecode", "-r", str(REQUIREMENTS / "bench.txt")]
+    run([*target, *options], INSTALL_TIMEOUT_SECONDS, uv_settings())
+    stamp(kind).touch()
+
+
+def say(step: int, what: str, *, steps: int = 3) -> None:
     """Show where set-up is."""
-    print(f"set-up: [{step}/3] {what}", file=sys.stderr, flush=True)
+    print(f"set-up: [{step}/{steps}] {what}", file=sys.stderr, flush=True)
 
 
 def run(argv: Sequence[str], timeout_seconds: float, extra: dict[str, str] | None = None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from chaos.config import ROOT
 
 STACK_TARGETS = ("up", "down", "status", "logs", "heal", "doctor", "scenario-N", "fix-N", "drill-N")
-TARGETS = (*STACK_TARGETS, "test", "test-full", "setup", "lint", "clean", "help")
+TARGETS = (*STACK_TARGETS, "bench", "test", "test-full", "setup", "lint", "clean", "help")
 
 
 def make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -35,6 +35,7 @@ def test_make_alone_shows_every_target() -> None:
         (["logs", "NAME=api-1"], "chaos.cli logs 'api-1'"),
         (["test"], "scripts/run_tests.py"),
         (["test-full"], "scripts/run_tests.py --full"),
+        (["bench", "ROUNDS=1", "ONLY=jobs"], "-m bench --rounds '1' --only 'jobs'"),
     ],
 )
 def test_variables_reach_the_command(arguments: list[str], command: str) -> None:

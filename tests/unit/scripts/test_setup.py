@@ -50,6 +50,7 @@ def test_an_environment_whose_python_is_gone_is_made_again(
 @pytest.mark.parametrize(
     ("changed", "stale"),
     [
+        ("bench.txt", {"bench"}),
         ("uv.txt", {"runtime", "development"}),
         ("runtime.txt", {"runtime", "development"}),
         ("development.txt", {"development"}),
@@ -122,3 +123,11 @@ def test_pip_s_index_and_certificate_reach_uv(checkout: Path, monkeypatch: pytes
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/chosen.pem")
     monkeypatch.setenv("UV_SYSTEM_CERTS", "false")
     assert setup.uv_settings() == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
+
+
+def test_the_comparators_are_kept_apart_and_need_the_environment_of_the_service(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert setup.stamp("bench").parent == checkout / ".venv-bench"
+    assert setup.main(["bench"]) == 3
+    assert "make setup" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""One contestant's turn: drive load, then see in the database that every answer was true."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bench.figures import percentile
+from bench.plan import Plan
+from bench.processes import PYTHON, BenchError, Programs
+from bench.servers import OURS, Servers
+
+READY_SECONDS_MAX = 40.0
+POLL_SECONDS = 0.05
+CLIENT_GRACE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the callers saw."""
+
+    seconds: float
+    statuses: dict[str, int]
+    milliseconds: list[float]
+    client_cores: float
+
+    @property
+    def per_second(self) -> float:
+        """Answers per second, errors included."""
+        return len(self.milliseconds) / self.seconds
+
+    @property
+    def errors_percent(self) -> float:
+        """Answers other than 2xx and 3xx, and connections that were closed."""
+        good = sum(count for status, count in self.statuses.items() if status.startswith(("2", "3")))
+        bad = sum(self.statuses.values()) - good
+        return 100 * bad / max(1, sum(self.statuses.values()))
+
+    def percentile_ms(self, percent: float) -> float:
+        """Return a percentile of the time to answer."""
+        return percentile(self.milliseconds, percent)
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean time to answer."""
+        return sum(self.milliseconds) / max(1, len(self.milliseconds))
+
+
+def await_ready(programs: Programs, port: int, path: str) -> None:
+    """Return when the contestant serves."""
+    give_up_at = time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < give_up_at:
+        programs.check()
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"http://127.0.0.1:{port}{path}", timeout=2).is_success:
+                return
+        time.sleep(POLL_SECONDS)
+    raise BenchError(f"{programs.running[-1].name} does not serve {path}: {programs.running[-1].tail()}")
+
+
+def drive(
+    programs: Programs, folder: Path, plan: Plan, port: int, requests: Sequence[str], *, connections: int
+) -> Seen:
+    """Drive load and return what was seen."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        asked, out = Path(name) / "requests.json", Path(name) / "seen.json"
+        asked.write_text(json.dumps(list(requests)), encoding="utf-8")
+        times = ["--warm-up-seconds", str(plan.warm_up_seconds), "--seconds", str(plan.seconds)]
+        where = ["--port", str(port), "--connections", str(connections)]
+        programs.run(
+            "client",
+            [PYTHON, "-m", "bench.http.client", *where, *times, "--requests", asked, "--out", out],
+            {},
+            plan.warm_up_seconds + plan.seconds + CLIENT_GRACE_SECONDS,
+        )
+        seen = json.loads(out.read_text(encoding="utf-8"))
+    if not seen["milliseconds"]:
+        raise BenchError(f"nothing was answered on port {port}: {seen['statuses']}")
+    return Seen(seen["seconds"], seen["statuses"], seen["milliseconds"], seen["cpu_cores"])
+
+
+def empty_jobs(servers: Servers) -> None:
+    """Make every turn start from an empty table."""
+    servers.postgres.execute("TRUNCATE jobs CASCADE", OURS)
+    servers.postgres.execute("CHECKPOINT")
+
+
+def check_stored(servers: Servers, seen: Seen, connections: int) -> None:
+    """Raise unless every job that was accepted is in the database (those of the warm-up are there too)."""
+    stored = int(str(servers.postgres.rows("SELECT count(*) FROM jobs", OURS)[0][0]))
+    accepted = seen.statuses.get("202", 0)
+    if stored < accepted:
+        raise BenchError(f"{accepted} jobs were accepted and {stored} are stored")
+    if seen.errors_percent > 0 and connections <= 32:  # noqa: PLR2004
+        raise BenchError(f"a comparison of errors says nothing: {seen.statuses}")
