@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 
 from app import __version__
-from app.jobs.service import Submission
+from app.jobs.submission import Submission
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.logging import configure_logging
