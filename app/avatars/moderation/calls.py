@@ -1,0 +1,42 @@
+"""Counts, times and logs every call of a moderation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from app.avatars.moderation import ModerationError
+from app.telemetry.metrics import avatars as metrics
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def moderation_call(target: str) -> Iterator[None]:
+    """Do that for one call. The reason of a ``ModerationError`` is the outcome."""
+    outcome, error = "ok", None
+    started = time.monotonic()
+    try:
+        yield
+    except ModerationError as exc:
+        outcome, error = exc.reason, str(exc)
+        raise
+    except BaseException as exc:
+        outcome, error = "error", repr(exc)
+        raise
+    finally:
+        seconds = time.monotonic() - started
+        metrics.MODERATION_REQUESTS.labels(outcome).inc()
+        if outcome != "breaker_open":
+            metrics.MODERATION_DURATION.observe(seconds)
+        write = log.info if outcome == "ok" else log.warning
+        write(
+            "moderation_call_completed",
+            target=target,
+            outcome=outcome,
+            error=error,
+            duration_ms=round(seconds * 1000, 2),
+        )
