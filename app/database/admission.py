@@ -11,8 +11,8 @@ import anyio
 from app.errors import OverloadedError
 from app.telemetry.metrics import runtime
 
-HOLD_WEIGHT = 0.1
-"""Of the newest in the moving average of how long a place is held: about the last 20 count."""
+HOLD_WEIGHT = 0.2
+"""Of the newest in the moving average of how long a place is held: about the last 10 count."""
 
 
 class Gate:
@@ -75,9 +75,10 @@ class Gate:
 
     def expected_wait_seconds(self) -> float:
         """Return when a caller that comes now would get a place, if all goes on as of late."""
-        # Places that are still held say how bad it is before any of them is free again.
+        # Places that are still held say how bad it is before any of them is free again. On average they
+        # are half-way.
         ages_mean = time.monotonic() - self._begun_sum / self._in_use if self._in_use else 0.0
-        return max(self._hold_seconds, ages_mean) * (self._waiting + 1) / self._places
+        return max(self._hold_seconds, 2 * ages_mean) * (self._waiting + 1) / self._places
 
     def _refusal(self, reason: str) -> OverloadedError:
         self._shed[reason].inc()

@@ -6,6 +6,7 @@ import contextlib
 import enum
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -42,6 +43,8 @@ class TcpForwarder:
         self.port: int = self._listener.getsockname()[1]
         self.connections_seen = 0
         self._doom: bytes | None = None
+        self.delay_seconds = 0.0
+        """How long each chunk of the upstream's answers is kept back."""
 
     def lose_answer_to_commit_after(self, statement: bytes) -> None:
         """Let the next COMMIT after ``statement`` take place, but cut the connection instead of saying so."""
@@ -119,6 +122,8 @@ class TcpForwarder:
                     self._listen_in(talk, chunk)
                 elif talk.muted:
                     break
+                elif self.delay_seconds:
+                    time.sleep(self.delay_seconds)
                 if self._state is not PathState.BLACK_HOLE and sink is not None:
                     sink.sendall(chunk)
         for one in (source, sink):
