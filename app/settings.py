@@ -9,9 +9,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     HttpUrl,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -61,6 +63,20 @@ def _sslmode(host: str, asked: SslMode | None) -> str:
         return "disable" if ipaddress.ip_address(host).is_loopback else "require"
     except ValueError:
         return "require"
+
+
+class ApiEndpoint(BaseModel):
+    """An HTTP API that the ``api`` source may read by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: HttpUrl
+    contract: Literal["evidence"] | None = None
+    fresh_seconds: NonNegativeFloat = 0.0
+
+
+def _endpoint(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
 
 
 class ClientDatabase(BaseModel):
@@ -119,7 +135,7 @@ class Settings(
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     redis_timeout_seconds: PositiveFloat = 0.2
 
-    api_sources: dict[Name, HttpUrl] = {}
+    api_sources: dict[Name, Annotated[ApiEndpoint, BeforeValidator(_endpoint)]] = {}
     client_databases: dict[Name, ClientDatabase] = {}
     file_root: Path | None = None
 

@@ -49,11 +49,14 @@ class Lifetime:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
+    """What is kept. ``left_ms``: how long it will be."""
+
     body: bytes
     left_ms: int
 
     def fresh(self, lifetime: Lifetime) -> bool:
+        """Tell whether it is young enough, if it was kept for ``lifetime``."""
         return self.left_ms > lifetime.stale_seconds * 1000
 
 
@@ -85,13 +88,18 @@ class Cache:
 
     def get(self, key: CacheKey) -> bytes | None:
         """Return what is kept, or None."""
+        found = self.find(key)
+        return found.body if found else None
+
+    def find(self, key: CacheKey) -> Found | None:
+        """Return what is kept and how long it will be, or None."""
         try:
             found = self._read(key)
         except _UnavailableError as exc:
             metrics.REQUESTS.labels(key.area.value, str(exc)).inc()
             return None
         metrics.REQUESTS.labels(key.area.value, "hit" if found else "miss").inc()
-        return found.body if found else None
+        return found
 
     def put(self, key: CacheKey, body: bytes, lifetime: Lifetime) -> None:
         """Keep ``body``, if Redis is there and it is not too large."""
@@ -163,7 +171,7 @@ class Cache:
                 self.put(key, body, lifetime)
             return value
 
-    def _decoded(self, key: CacheKey, found: _Found | None, codec: Codec[ValueT]) -> tuple[ValueT] | None:
+    def _decoded(self, key: CacheKey, found: Found | None, codec: Codec[ValueT]) -> tuple[ValueT] | None:
         if found is None:
             return None
         try:
@@ -190,7 +198,7 @@ class Cache:
                 return None
         return None
 
-    def _read(self, key: CacheKey) -> _Found | None:
+    def _read(self, key: CacheKey) -> Found | None:
         with self._operation("get"):
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.get(key.name)
@@ -203,7 +211,7 @@ class Cache:
             metrics.POISONED.labels(key.area.value).inc()
             self.forget(key)
             return None
-        return _Found(body, int(left_ms))
+        return Found(body, int(left_ms))
 
     @contextmanager
     def _turn(self, key: CacheKey) -> Iterator[bool]:

@@ -12,12 +12,22 @@ from app.sources import Encoded
 
 
 class JobError(Exception):
-    """The attempt failed. ``retryable``: trying again may help, after ``retry_after_seconds`` if known."""
+    """The attempt failed. ``retryable``: trying again may help, after ``retry_after_seconds`` if known.
+
+    ``attempted`` is False when nothing was tried, as behind an open circuit breaker: it counts as no attempt.
+    """
 
     def __init__(
-        self, reason: str, message: str, *, retryable: bool, retry_after_seconds: float | None = None
+        self,
+        reason: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        attempted: bool = True,
     ) -> None:
         super().__init__(message)
+        self.attempted = attempted
         self.reason = reason
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds

@@ -113,7 +113,9 @@ class JobRunner:
             effect = handler.run(Attempt(job, _Progress(held)))
         except JobError as exc:
             if exc.retryable:
-                self._retry_or_bury(held, exc.reason, str(exc), exc.retry_after_seconds)
+                self._retry_or_bury(
+                    held, exc.reason, str(exc), exc.retry_after_seconds, attempted=exc.attempted
+                )
             else:
                 self._give_up(held, JobState.FAILED, exc.reason, str(exc))
         else:
@@ -155,11 +157,17 @@ class JobRunner:
         log.warning("job_failed", outcome=state.value, reason=reason, error=message)
 
     def _retry_or_bury(
-        self, held: Held, reason: str, message: str, retry_after_seconds: float | None = None
+        self,
+        held: Held,
+        reason: str,
+        message: str,
+        retry_after_seconds: float | None = None,
+        *,
+        attempted: bool = True,
     ) -> None:
         job = held.job
         # Attempts that a dying worker took away do not count against the job.
-        if job.attempt - job.rescues >= job.max_attempts:
+        if attempted and job.attempt - job.rescues >= job.max_attempts:
             self._give_up(held, JobState.DEAD, reason, message)
             return
         delay = max(
@@ -168,7 +176,9 @@ class JobRunner:
         self._finish(
             held,
             JobState.QUEUED,
-            lambda repository, _: repository.retry(job, delay_seconds=delay, reason=reason, message=message),
+            lambda repository, _: repository.retry(
+                job, delay_seconds=delay, reason=reason, message=message, attempted=attempted
+            ),
         )
         log.warning("job_retried", reason=reason, error=message, delay_seconds=round(delay, 2))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import httpcore
 import httpx
@@ -85,3 +86,11 @@ def guarded_client(
         trust_env=False,
         follow_redirects=False,
     )
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context that trusts the machine's authorities and those of ``ca_file``."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context

@@ -36,7 +36,11 @@ class SourceType(enum.StrEnum):
 
 
 class SourceError(Exception):
-    """Collecting failed. ``retryable``: trying again later may help."""
+    """Collecting failed. ``retryable``: trying again later may help.
+
+    ``attempted`` is False when the source was not even asked; ``upstream_failed``: it did not answer as a
+    living server does.
+    """
 
     def __init__(
         self,
@@ -46,9 +50,13 @@ class SourceError(Exception):
         retryable: bool,
         outcome: str = "error",
         retry_after_seconds: float | None = None,
+        attempted: bool = True,
+        upstream_failed: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.attempted = attempted
+        self.upstream_failed = upstream_failed
         self.reason = reason
         self.retryable = retryable
         self.outcome = outcome
@@ -102,6 +110,8 @@ class SourceCall:
     target: str
     outcome: str = "ok"
     reason: str | None = None
+    status: int | None = None
+    """What an HTTP server answered."""
     records: int = 0
 
 
@@ -125,6 +135,9 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
     except SourceError as exc:
         call.outcome, call.reason = exc.outcome, exc.reason
         raise
+    except SourceRefusedError:
+        call.outcome, call.reason = "error", "not_allowed"
+        raise
     except BaseException:
         call.outcome, call.reason = "error", "unexpected"
         raise
@@ -137,6 +150,7 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
             target=call.target,
             outcome=call.outcome,
             reason=call.reason,
+            status=call.status,
             records=call.records,
             duration_ms=round((time.monotonic() - started) * 1000, 2),
         )

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.cache.cache import Cache
+from app.net.guard import Guard
 from app.settings import Settings
 from app.sources import Record, Source, SourceType
-from app.sources.api import ApiConfig, ApiSource
+from app.sources.api import ApiConfig, ApiLimits, ApiSource, Endpoint
 from app.sources.database import DatabaseConfig, DatabaseSource
 from app.sources.file import FileConfig, FileSource
 
@@ -47,7 +49,7 @@ SourceSpec = Annotated[ApiSpec | DatabaseSpec | FileSpec, Field(discriminator="s
 class Catalogue:
     """The sources by type."""
 
-    api: Source[ApiConfig]
+    api: ApiSource
     database: Source[DatabaseConfig]
     file: Source[FileConfig]
 
@@ -61,23 +63,31 @@ class Catalogue:
             case FileSpec():
                 self.file.check(spec.config)
 
-    def collect(self, spec: SourceSpec) -> list[Record]:
+    def collect(self, spec: SourceSpec, *, client_id: str = "") -> list[Record]:
         """Return all records. Raises ``SourceError`` or ``SourceRefusedError``."""
         match spec:
             case ApiSpec():
-                return self.api.collect(spec.config)
+                return self.api.collect(spec.config, client_id=client_id)
             case DatabaseSpec():
                 return self.database.collect(spec.config)
             case FileSpec():
                 return self.file.collect(spec.config)
 
 
-def catalogue(settings: Settings) -> Catalogue:
+def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:
     """Return the sources that the settings allow."""
+    guard = Guard(settings.sources_allow)
     return Catalogue(
         api=ApiSource(
-            {name: str(url) for name, url in settings.api_sources.items()},
-            timeout_seconds=settings.source_timeout_seconds,
+            {
+                name: Endpoint(str(api.url), api.contract, api.fresh_seconds)
+                for name, api in settings.api_sources.items()
+            },
+            guard,
+            ApiLimits(settings.source_timeout_seconds),
+            cache=cache or Cache(settings.redis_url.get_secret_value(), settings),
+            keep_seconds=settings.cache_source_seconds,
+            ca_file=settings.sources_ca_file,
         ),
         database=DatabaseSource(
             {name: client.target for name, client in settings.client_databases.items()},

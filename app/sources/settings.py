@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import field_validator
 from pydantic_settings import BaseSettings
 
@@ -13,6 +15,9 @@ class SourcesSettings(BaseSettings):
 
     sources_allow: list[str] = []
     """JSON list of all that may be connected to: ``scheme://host:port`` or ``scheme://network/bits:port``."""
+
+    sources_ca_file: Path | None = None
+    """PEM file with further authorities that certificates of sources may come from."""
 
     @field_validator("sources_allow")
     @classmethod

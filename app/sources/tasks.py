@@ -29,7 +29,7 @@ class CollectHandler:
         job = attempt.job
         try:
             spec = _SPEC.validate_python({"source_type": job.source_type, "config": job.config})
-            collected = self._catalogue.collect(spec)
+            collected = self._catalogue.collect(spec, client_id=job.client_id)
         except SourceRefusedError as exc:
             log.warning(exc.event, field=f"config.{exc.field}", reason=str(exc))
             raise JobError("refused", f"config.{exc.field}: {exc}", retryable=False) from exc
@@ -38,7 +38,11 @@ class CollectHandler:
             raise JobError("invalid_config", message, retryable=False) from exc
         except SourceError as exc:
             raise JobError(
-                exc.reason, str(exc), retryable=exc.retryable, retry_after_seconds=exc.retry_after_seconds
+                exc.reason,
+                str(exc),
+                retryable=exc.retryable,
+                retry_after_seconds=exc.retry_after_seconds,
+                attempted=exc.attempted,
             ) from exc
         try:
             return StoreRecords(encoded(collected))
@@ -48,5 +52,6 @@ class CollectHandler:
 
 def handlers(catalogue: Catalogue) -> Mapping[str, Handler]:
     """Return what runs each kind of job."""
+    catalogue.api.prepare()
     handler = CollectHandler(catalogue)
     return {source_type.value: handler for source_type in SourceType}

@@ -48,6 +48,7 @@ class Upstream:
                         self._drip()
                         return
                     self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
@@ -56,6 +57,7 @@ class Upstream:
 
             def _drip(self) -> None:
                 self.send_response(200)
+                self.send_header("Content-Type", "application/json")
                 self.end_headers()
                 while upstream.mood is Mood.DRIP and not upstream.released.wait(DRIP_SECONDS):
                     self.wfile.write(b" ")

@@ -40,7 +40,8 @@ _SUCCEED = _end(
 _GIVE_UP = _end(":state", "state = :state, error = CAST(:error AS jsonb), finished_at = now()")
 _RETRY = _end(
     "'retried'",
-    "state = 'queued', error = CAST(:error AS jsonb), run_at = now() + make_interval(secs => :delay_seconds)",
+    "state = 'queued', error = CAST(:error AS jsonb), attempt = attempt - :uncounted, "
+    "run_at = now() + make_interval(secs => :delay_seconds)",
 )
 _RELEASE = _end("'released'", "state = 'queued', attempt = attempt - 1, run_at = now()")
 _CANCEL = _end(
@@ -123,11 +124,14 @@ class Ending(Queries):
         error = error_document(reason, message)
         self._end(_GIVE_UP, job, {"reason": reason}, state=state.value, error=error)
 
-    def retry(self, job: ClaimedJob, *, delay_seconds: float, reason: str, message: str) -> None:
-        """Queue the job again, due after a delay."""
+    def retry(
+        self, job: ClaimedJob, *, delay_seconds: float, reason: str, message: str, attempted: bool = True
+    ) -> None:
+        """Queue the job again, due after a delay. Without ``attempted`` this attempt does not count."""
         detail = {"reason": reason, "delay_seconds": round(delay_seconds, 2)}
         error = error_document(reason, message)
-        self._end(_RETRY, job, detail, delay_seconds=delay_seconds, error=error)
+        uncounted = 0 if attempted else 1
+        self._end(_RETRY, job, detail, delay_seconds=delay_seconds, error=error, uncounted=uncounted)
 
     def release(self, job: ClaimedJob) -> None:
         """Give a job back unharmed: the attempt does not count."""

@@ -42,7 +42,8 @@ def server(valkey: ValkeyServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def cache(server: redis.Redis, valkey: ValkeyServer) -> Iterator[Cache]:
-    with closing(Cache(valkey.url, CacheSettings())) as cache:
+    # Patient, for a machine that also does other things: the time-outs have tests of their own.
+    with closing(Cache(valkey.url, CacheSettings(cache_timeout_seconds=5, cache_wait_seconds=10))) as cache:
         yield cache
 
 
@@ -124,16 +125,17 @@ def test_of_many_readers_one_loads(cache: Cache) -> None:
     assert load.calls == 1
 
 
-def test_a_reader_does_not_wait_for_ever_for_another(cache: Cache) -> None:
+def test_a_reader_does_not_wait_for_ever_for_another(cache: Cache, valkey: ValkeyServer) -> None:
     released, load = threading.Event(), Load()
-    with ThreadPoolExecutor(1) as pool:
+    impatient = Cache(valkey.url, CacheSettings(cache_timeout_seconds=5, cache_wait_seconds=0.5))
+    with ThreadPoolExecutor(1) as pool, closing(impatient):
         slow = pool.submit(
             cache.get_or_load, key(), lambda: "slow" if released.wait(10) else "", TEXT, MINUTE
         )
         eventually(lambda: bool(cache._redis.exists(key().name + ":lock")), within_seconds=5, what="the lock")
         started = time.monotonic()
-        assert cache.get_or_load(key(), load, TEXT, MINUTE) == "value"
-        assert 0.4 < time.monotonic() - started < 2
+        assert impatient.get_or_load(key(), load, TEXT, MINUTE) == "value"
+        assert 0.4 < time.monotonic() - started < 5
         released.set()
         assert slow.result(10) == "slow"
 
@@ -146,7 +148,7 @@ def test_when_loading_fails_the_next_reader_does_not_wait(cache: Cache) -> None:
         started = time.monotonic()
         with pytest.raises(AwayError):
             cache.get_or_load(key(), fail, TEXT, MINUTE)
-        assert time.monotonic() - started < 0.4
+        assert time.monotonic() - started < 5
 
 
 def test_while_one_renews_a_value_the_others_get_the_old_one(cache: Cache) -> None:
@@ -160,7 +162,7 @@ def test_while_one_renews_a_value_the_others_get_the_old_one(cache: Cache) -> No
         eventually(lambda: bool(cache._redis.exists(key().name + ":lock")), within_seconds=5, what="the lock")
         started, stale = time.monotonic(), counted("stale")
         assert cache.get_or_load(key(), Load(), TEXT, old) == "old"
-        assert time.monotonic() - started < 0.4
+        assert time.monotonic() - started < 5
         assert counted("stale") == stale + 1
         released.set()
         assert renewing.result(10) == "new"

@@ -6,12 +6,17 @@ import time
 
 import pytest
 
+from app.net.guard import Guard
 from app.sources import SourceError
-from app.sources.api import ApiConfig, ApiSource
+from app.sources.api import ApiConfig, ApiLimits, ApiSource, Endpoint
 from app.sources.database import DatabaseConfig, DatabaseSource
 from tests.support.databases import target
 from tests.support.postgres import PostgresServer
 from tests.support.upstream import TOTAL, Mood, Upstream
+
+
+def api_source(url: str, collect_seconds_max: float = 10, bytes_max: int = 10**6) -> ApiSource:
+    return ApiSource({"evidence": Endpoint(url)}, Guard([url]), ApiLimits(2, collect_seconds_max, bytes_max))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ def test_a_query_that_the_server_ends_for_its_time_is_a_timeout(
 
 def test_an_upstream_that_drips_does_not_hold_a_job_beyond_its_time(upstream: Upstream) -> None:
     # Each byte comes well within the time-out of one read.
-    source = ApiSource({"evidence": upstream.url}, timeout_seconds=2, collect_seconds_max=0.5)
+    source = api_source(upstream.url, collect_seconds_max=0.5)
     upstream.mood = Mood.DRIP
     started = time.monotonic()
     try:
@@ -52,11 +57,11 @@ def test_an_upstream_that_drips_does_not_hold_a_job_beyond_its_time(upstream: Up
 
 def test_all_pages_of_a_job_share_one_limit_of_bytes(upstream: Upstream) -> None:
     config = ApiConfig(endpoint="evidence", resource="controls", page_size=10)
-    whole = ApiSource({"evidence": upstream.url}, timeout_seconds=2).collect(config)
+    whole = api_source(upstream.url).collect(config)
     assert len(whole) == TOTAL
     seen = upstream.requests_seen
     # Enough for each page by itself, not for all three.
-    source = ApiSource({"evidence": upstream.url}, timeout_seconds=2, bytes_max=300)
+    source = api_source(upstream.url, bytes_max=300)
     with pytest.raises(SourceError) as ended:
         source.collect(config)
     assert (ended.value.reason, ended.value.retryable) == ("too_much", False)

@@ -19,6 +19,7 @@ def settings(tmp_path: Path) -> Settings:
         {
             "api_sources": {"evidence": "http://127.0.0.1:1"},
             "client_databases": {"acme": client},
+            "sources_allow": ["http://127.0.0.1:1", "postgresql://127.0.0.1:5432", "https://api.example:443"],
             "file_root": tmp_path,
         }
     )
@@ -33,6 +34,7 @@ def check(tmp_path: Path, source_type: str, config: dict[str, Any]) -> None:
     [
         ("api", {"endpoint": "evidence", "resource": "controls"}),
         ("api", {"endpoint": "evidence", "resource": "controls", "page_size": 500}),
+        ("api", {"url": "https://api.example/v2/controls?since=2026-01-01"}),
         ("database", {"database": "acme", "query": "open_findings"}),
         ("database", {"database": "acme", "query": "open_findings", "params": {"min_severity": 3}}),
         (
@@ -104,13 +106,25 @@ def test_an_unknown_endpoint_is_refused_and_the_known_are_named(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "url", ["http://api.example/", "https://127.0.0.1/", "http://169.254.169.254/latest", "nonsense", "x\0"]
+)
+def test_a_url_that_no_entry_allows_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SourceRefusedError) as refused:
+        check(tmp_path, "api", {"url": url})
+    assert (refused.value.field, refused.value.event) == ("url", "source_target_refused")
+
+
+@pytest.mark.parametrize(
     ("source_type", "config"),
     [
         ("api", {"endpoint": "evidence", "resource": "../admin"}),
         ("api", {"endpoint": "evidence", "resource": "controls?x=1"}),
         ("api", {"endpoint": "http://169.254.169.254", "resource": "x"}),
         ("api", {"endpoint": "evidence", "resource": "controls", "page_size": 0}),
-        ("api", {"endpoint": "evidence", "resource": "controls", "url": "http://x"}),
+        ("api", {"endpoint": "evidence", "resource": "controls", "url": "https://api.example/"}),
+        ("api", {"resource": "controls", "url": "https://api.example/"}),
+        ("api", {"endpoint": "evidence"}),
+        ("api", {}),
         ("database", {"database": "acme"}),
         ("database", {"database": "acme", "query": "open_findings", "sql": "SELECT 1"}),
         ("file", {}),

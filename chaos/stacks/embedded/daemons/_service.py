@@ -29,6 +29,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
     """Return the service's settings at the baseline."""
     topology = context.topology
     database, client = topology.via("postgres"), topology.via("client-postgres")
+    evidence = {"url": topology.via("evidence-api").url, "contract": "evidence"}
     own = topology.address(instance)
     acme = {
         "host": client.host,
@@ -54,7 +55,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_PROBE_INTERVAL_SECONDS": "1",  # said here too: a drill's deadlines are computed from it
         "DCS_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
-        "DCS_API_SOURCES": json.dumps({"evidence": topology.via("evidence-api").url}),
+        "DCS_API_SOURCES": json.dumps({"evidence": evidence}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
         "DCS_SOURCES_ALLOW": _sources_allow(topology),
         "DCS_FILE_ROOT": str(context.layout.files),
