@@ -174,7 +174,8 @@ def declared_metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
             yield name, family.type, tuple(vars(metric)["_labelnames"]), family.documentation
 
 
-_OPEN = frozenset({"version", "host", "port", "database", "client", "upstream"})  # differ from deployment to deployment
+# These differ from deployment to deployment.
+_OPEN = frozenset({"version", "host", "port", "database", "client", "upstream"})
 
 
 def label_values() -> dict[tuple[str, str], set[str]]:
