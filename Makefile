@@ -9,6 +9,7 @@ PYTHON ?=
 VARIANT ?=
 SEED ?=
 HOLD ?=
+MINUTES ?=
 KEEP ?=
 NAME ?=
 ROUNDS ?=
@@ -26,15 +27,17 @@ variant = $(if $(VARIANT),--variant '$(VARIANT)')
 seed = $(if $(SEED),--seed '$(SEED)')
 hold = $(if $(HOLD),--hold '$(HOLD)')
 keep = $(if $(KEEP),--keep)
+minutes = $(if $(MINUTES),--minutes '$(MINUTES)')
+only = $(if $(ONLY),--only '$(ONLY)')
 
-.PHONY: help setup up down status logs heal doctor test test-full bench lint render clean runtime development always
+.PHONY: help setup nemesis up down status logs heal doctor test test-full bench lint render clean runtime development always
 
 help: ## Show this
 	@echo "Firedrill: break a real service on purpose, and see whether the right person would be told in time."
 	@echo
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { name = $$1; sub(/%/, "N", name); printf "  make %-12s %s\n", name, $$2 }' Makefile
 	@echo
-	@echo "Variables: VARIANT=id|all  SEED=n  HOLD=30m  KEEP=1  NAME=daemon  ROUNDS=n  ONLY=a,b  PYTHON=/path/to/python"
+	@echo "Variables: VARIANT=id|all  SEED=n  MINUTES=5  HOLD=30m  KEEP=1  NAME=daemon  ROUNDS=n  ONLY=a,b  PYTHON=/path/to/python"
 
 drill-%: always ## Break it, watch, fix it, and judge the detection (VARIANT= SEED= KEEP=1)
 	$(JUDGEABLE)
@@ -47,6 +50,10 @@ scenario-%: always ## Break it and leave it broken for HOLD=30m (VARIANT= SEED=)
 fix-%: always ## Apply the remedy of a scenario that is held
 	$(JUDGEABLE)
 	@$(VERDICT) fix '$*'
+
+nemesis: ## Break everything by a seeded schedule under load, and count what was lost (SEED= MINUTES=5)
+	$(JUDGEABLE)
+	@$(VERDICT) nemesis $(seed) $(minutes) $(only) $(keep)
 
 up: runtime ## Start the stack of this checkout
 	@$(LAB) up

@@ -12,14 +12,17 @@ from chaos.adapters.datapath import ServiceDataPath
 from chaos.adapters.guardian import GuardianProcess, process_ref
 from chaos.adapters.loki import Loki
 from chaos.adapters.pager import Pager
+from chaos.adapters.paths import ServicePaths
 from chaos.adapters.postgres import PostgresAdmin
 from chaos.adapters.prometheus import Prometheus
 from chaos.adapters.runstore import RunStore
 from chaos.adapters.toxiproxy import ToxiproxyServer
 from chaos.adapters.valkey import RedisAdmin
 from chaos.config import LabConfig
+from chaos.engine.nemesis.run import CLIENTS, LEASE_SECONDS, QUERY_DEADLINE_SECONDS, Parts
 from chaos.engine.session import Session
 from chaos.ports import Operators
+from chaos.stacks.embedded.programs import Programs
 from chaos.stacks.embedded.stack import EmbeddedStack
 
 
@@ -31,6 +34,7 @@ class Lab:
     stack: EmbeddedStack
     operators: Operators
     runs: RunStore
+    redis: RedisAdmin
     close: Callable[[], None]
     """Drops every connection the adapters keep."""
 
@@ -78,7 +82,7 @@ def open_lab(config: LabConfig | None = None) -> Lab:
         for adapter in kept:
             adapter.close()
 
-    return Lab(config, stack, operators, RunStore(config.state_dir), close)
+    return Lab(config, stack, operators, RunStore(config.state_dir), cache, close)
 
 
 def open_session(lab: Lab, lock_fd: int, say: Callable[[str], None]) -> Session:
@@ -88,3 +92,19 @@ def open_session(lab: Lab, lock_fd: int, say: Callable[[str], None]) -> Session:
         return GuardianProcess(run_id, deadline_unix, lock_fd, lab.config.state_dir / "logs" / "guardian.log")
 
     return Session(lab.operators, lab.runs, guard, process_ref(os.getpid()), say)
+
+
+def nemesis_parts(lab: Lab) -> Parts:
+    """Return what a run of the nemesis needs of a lab that is up."""
+    return Parts(
+        operators=lab.operators,
+        paths=ServicePaths(lab.stack.topology),
+        processes=Programs(lab.stack),
+        cache=lab.redis,
+        dsn={**lab.stack.admin_dsn(), "dbname": "dcs"},
+        headers={name: {"X-Client-ID": name} for name in CLIENTS},
+        settings={
+            "DCS_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+            "DCS_DATABASE_QUERY_DEADLINE_SECONDS": f"{QUERY_DEADLINE_SECONDS:g}",
+        },
+    )

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 PORTS_PER_BLOCK = 100
 
+REDIS_MARKER = "lab:identity"
+"""The key that says which lab a Redis belongs to. Nothing is flushed without it."""
+
 # Offsets inside a lab's port block. A number is never reused for another name.
 DIRECT_PORTS: Mapping[str, int] = {
     "nginx": 0,

@@ -41,7 +41,7 @@ TOOL_OF_DAEMON: Mapping[str, str] = {
 COMPANIONS = ("initdb", "promtool", "amtool", "logcli")
 _LINE_EVERY_SECONDS = 15.0
 _SOURCE_SUFFIXES = frozenset({".py", ".sql", ".j2", ".mako"})
-_JUDGES = frozenset(("chaos", room) for room in ("cli", "engine", "adapters", "faults", "signals"))
+_JUDGES = frozenset(("chaos", room) for room in ("cli", "engine", "adapters", "faults", "ledger", "signals"))
 """Rooms that work on a stack from outside: no daemon runs their code, so their change restarts none."""
 _RENDERED_DIRECTORIES = ("prometheus", "alertmanager", "loki", "blackbox", "nginx")
 

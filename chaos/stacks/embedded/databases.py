@@ -210,8 +210,12 @@ def digest() -> str:
 
 def seed_files(layout: Layout) -> None:
     """Put a client's files where the ``file`` source reads them; same content on every machine."""
+    from chaos.ledger import workload  # noqa: PLC0415  it knows the upstreams, which are slow to import
+
     acme = layout.files / "acme"
     acme.mkdir(exist_ok=True)
+    for name, text in workload.files().items():
+        _write_once(layout.files / name, text)
     kinds = ("laptop", "server", "router", "printer", "phone")
     rows = ["asset_id,hostname,kind,owner,encrypted,last_seen"]
     rows += [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.config import LabConfig
-from chaos.domain.topology import Topology, embedded_topology
+from chaos.domain.topology import REDIS_MARKER, Topology, embedded_topology
 from chaos.errors import LabBusyError, LabError, StackError
 from chaos.stacks.embedded import assembly, databases, identity, launcher, orphans
 from chaos.stacks.embedded.boot import Step, bring_up
@@ -23,7 +23,6 @@ from chaos.stacks.embedded.readiness import redis_command
 from chaos.stacks.embedded.supervisor import Supervisor
 from chaos.stacks.embedded.toolchain import Report
 
-REDIS_MARKER = "lab:identity"
 SHUT_DOWN_SECONDS = 30.0
 LOCK_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.1

@@ -1,0 +1,131 @@
+"""The history of a run: one line per call, answer and injection, in the order they were seen.
+
+A call that was neither acknowledged nor refused is ``info``: it may have taken place (as in Jepsen).
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from chaos.errors import DiskFullError, LabError
+
+SYNC_INTERVAL_SECONDS = 0.2
+SYNC_LINES_MAX = 500
+LINE_BYTES_MAX = 64 * 1024
+
+
+class HistoryDamagedError(LabError):
+    """The history has a line that cannot be read, so nothing can be judged from it. Run it again."""
+
+
+class Type(enum.StrEnum):
+    """What a line says of an act: it begins, it took place, it did not, or nobody knows."""
+
+    INVOKE = "invoke"
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line. ``process`` is who acts: a client, or the nemesis."""
+
+    seq: int
+    at_unix: float
+    type: Type
+    process: str
+    act: str
+    detail: dict[str, Any]
+
+
+class History:
+    """Appends to the file and keeps nothing: a line is in the kernel when ``record`` returns.
+
+    The disk has it within ``SYNC_INTERVAL_SECONDS`` (as long as lines come), at once if ``durable``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DiskFullError(f"the history {path} cannot be opened: {error}. Nothing was done") from error
+
+    def record(self, type_: Type, process: str, act: str, *, durable: bool = False, **detail: Any) -> int:
+        """Append one line and return its number.
+
+        Raises:
+            DiskFullError: it could not be recorded, so it must not be done.
+        """
+        with self._lock:
+            entry = Entry(self._seq, time.time(), type_, process, act, detail)
+            line = orjson.dumps(asdict(entry)) + b"\n"
+            if len(line) > LINE_BYTES_MAX:
+                raise LabError(f"a line of the history has {len(line)} bytes, {LINE_BYTES_MAX} are allowed")
+            try:
+                if os.write(self._fd, line) < len(line):
+                    raise DiskFullError(f"the history {self.path} cannot be written: the disk is full")
+                self._sync(durable=durable)
+            except OSError as error:
+                raise DiskFullError(f"the history {self.path} cannot be written: {error}") from error
+            self._seq += 1
+            return entry.seq
+
+    def _sync(self, *, durable: bool) -> None:
+        self._unsynced += 1
+        due = time.monotonic() - self._synced_at >= SYNC_INTERVAL_SECONDS
+        if durable or due or self._unsynced >= SYNC_LINES_MAX:
+            os.fsync(self._fd)
+            self._unsynced, self._synced_at = 0, time.monotonic()
+
+    def close(self) -> None:
+        """Put everything on disk and close the file."""
+        with self._lock:
+            if self._fd >= 0:
+                os.fsync(self._fd)
+                os.close(self._fd)
+                self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_history(path: Path) -> Iterator[Entry]:
+    """Yield the lines of a history, one in memory at a time; a last line cut short by a crash is left out.
+
+    Raises:
+        HistoryDamagedError: another line cannot be read, or one is missing.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                return  # only the last can be
+            try:
+                data = orjson.loads(line)
+                entry = Entry(**{**data, "type": Type(data["type"])})
+            except (ValueError, TypeError, KeyError) as error:
+                raise HistoryDamagedError(f"{path}:{number + 1} cannot be read: {error}") from error
+            if entry.seq != number:
+                raise HistoryDamagedError(f"{path}:{number + 1} has number {entry.seq} instead of {number}")
+            yield entry
