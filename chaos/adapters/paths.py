@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chaos.domain.topology import Topology
+from chaos.engine.nemesis.ports import Exchange
 from chaos.errors import AdapterError
-from chaos.ports import Exchange
 
 EXCHANGE_SECONDS_MAX = 4.0
 CLOSE_SECONDS_MAX = 4.0

@@ -11,6 +11,7 @@ from typing import Any
 
 from chaos.domain.journal import Phase, ProcessRef
 from chaos.domain.waiting import POLL_SECONDS
+from chaos.engine.nemesis.ports import MarkedCache, Paths, Processes
 from chaos.engine.nemesis.proofs import PROOFS
 from chaos.engine.nemesis.schedule import Step
 from chaos.engine.nemesis.table import (
@@ -23,7 +24,7 @@ from chaos.engine.nemesis.table import (
 )
 from chaos.errors import LabError
 from chaos.ledger.history import History, Type
-from chaos.ports import Journal, MarkedCache, Operators, Paths, Processes
+from chaos.ports import Journal, Operators
 
 CONTROL_ATTEMPTS_MAX = 4
 PROOF_SECONDS_MAX = 12.0

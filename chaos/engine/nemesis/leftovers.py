@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from chaos.domain.waiting import POLL_SECONDS
+from chaos.engine.nemesis.ports import Processes
 from chaos.engine.nemesis.table import SERVICE
 from chaos.errors import LabError
-from chaos.ports import Clock, Operators, Processes
+from chaos.ports import Clock, Operators
 
 SLACK: Mapping[str, int] = {"files": 12, "threads": 8, "connections": 16}
 """What pools may have grown by: they fill as they are used, and never shrink."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from chaos.engine.nemesis.ports import Exchange
 from chaos.engine.nemesis.table import DOWN
-from chaos.ports import Exchange
 
 _SHARE = 0.6
 """Of the time a toxic should cost: it sleeps between chunks, not before the first."""

@@ -15,6 +15,7 @@ from chaos.engine.heal import require_own_database
 from chaos.engine.nemesis.acts import NEMESIS, Nemesis, Tools
 from chaos.engine.nemesis.campaign import PROGRESS_SECONDS, Campaign
 from chaos.engine.nemesis.leftovers import Usage, left_over, usage
+from chaos.engine.nemesis.ports import MarkedCache, Paths, Processes
 from chaos.engine.nemesis.result import NemesisResult
 from chaos.engine.nemesis.schedule import plan
 from chaos.engine.nemesis.table import NOT_POSSIBLE, SERVICE, table
@@ -26,7 +27,7 @@ from chaos.ledger.history import History, Type, read_history
 from chaos.ledger.load import Load, Profile
 from chaos.ledger.reading import Reader, observe
 from chaos.ledger.submissions import submissions
-from chaos.ports import MarkedCache, Operators, Paths, Processes
+from chaos.ports import Operators
 
 LEASE_SECONDS = 5.0
 QUERY_DEADLINE_SECONDS = 1.5

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from chaos.engine.nemesis.ports import Exchange
 from chaos.engine.nemesis.proofs import PROOFS
-from chaos.ports import Exchange
 
 HEALTHY = Exchange(
     error="",
