@@ -93,6 +93,12 @@ class Breaker:
             self._due = self._clock() + self._next_open_seconds
             self._change(BreakerState.OPEN)
 
+    def pause(self, seconds: float) -> None:
+        """Admit nobody for a while: the other side asked for that. Then one caller tries for all."""
+        with self._lock:
+            self._due = max(self._due, self._clock() + seconds)
+            self._change(BreakerState.OPEN)
+
     def _change(self, state: BreakerState) -> None:
         if state is not self._state:
             self._state = state

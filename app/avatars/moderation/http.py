@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import email.utils
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -16,16 +15,17 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from app.avatars.moderation import CATEGORIES, Content, ModerationError, Scores
-from app.avatars.moderation.breaker import Breaker, BreakerOpenError
 from app.avatars.moderation.calls import moderation_call
+from app.net.breaker import Breaker, BreakerOpenError
 from app.net.targets import TargetRefusedError
+from app.sources.exchange import retry_after_seconds
+from app.telemetry.tracing import outgoing_headers
 
 if TYPE_CHECKING:
     import httpx
 
 ANSWER_BYTES_MAX = 64 * 1024
 CATEGORIES_MAX = 64
-RETRY_AFTER_SECONDS_MAX = 3600.0  # an upstream that asks for more is not believed
 RETRY_AFTER_SECONDS_DEFAULT = 5.0
 _TOO_MANY_REQUESTS = 429
 _RETRYABLE = frozenset({408, 421, 425})
@@ -69,7 +69,7 @@ class HttpModerator:
         """Ask the API, unless it has failed too often just now."""
         with moderation_call(self._url):
             try:
-                self._breaker.enter()
+                self._breaker.admit()
             except BreakerOpenError as exc:
                 raise ModerationError(
                     "breaker_open", str(exc), retry_after_seconds=exc.retry_after_seconds
@@ -127,6 +127,7 @@ class HttpModerator:
 
     def _headers(self, key: str) -> dict[str, str]:
         headers = {
+            **outgoing_headers(),
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # what would be decompressed has no size yet
@@ -183,15 +184,14 @@ def _question(content: Content) -> bytes:
 def _body(response: httpx.Response) -> bytes:
     status = response.status_code
     if status == _TOO_MANY_REQUESTS:
-        seconds = retry_after_seconds(response.headers.get("retry-after"))
+        seconds = _asked_to_wait(response) or RETRY_AFTER_SECONDS_DEFAULT
         message = f"{response.url} answered 429; it may be asked again in {seconds:g} s"
         raise ModerationError("rate_limited", message, retry_after_seconds=seconds)
     if response.is_server_error or status in _RETRYABLE:
-        given = response.headers.get("retry-after")
         raise ModerationError(
             "server_error",
             f"{response.url} answered {status}",
-            retry_after_seconds=retry_after_seconds(given) if given else None,
+            retry_after_seconds=_asked_to_wait(response),
         )
     if not response.is_success:
         raise ModerationError("client_error", f"{response.url} answered {status}", retryable=False)
@@ -206,6 +206,10 @@ def _body(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
+def _asked_to_wait(response: httpx.Response) -> float | None:
+    return retry_after_seconds(response.headers, now=dt.datetime.now(dt.UTC))
+
+
 def _parsed(body: bytes) -> Scores:
     try:
         answer = _Answer.model_validate_json(body)
@@ -216,18 +220,3 @@ def _parsed(body: bytes) -> Scores:
     if missing:
         raise ModerationError("invalid_response", f"the answer does not score {', '.join(missing)}")
     return Scores(answer.scores, answer.flagged, answer.model, answer.id)
-
-
-def retry_after_seconds(value: str | None) -> float:
-    """Return how long a ``Retry-After`` header asks to wait, in bounds; a default for what is none."""
-    text = (value or "").strip()
-    if text.isascii() and text.isdecimal():
-        return min(float(text[:10]), RETRY_AFTER_SECONDS_MAX)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return RETRY_AFTER_SECONDS_DEFAULT
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    left = (moment - dt.datetime.now(dt.UTC)).total_seconds()
-    return min(max(left, 0.0), RETRY_AFTER_SECONDS_MAX)

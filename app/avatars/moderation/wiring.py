@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.avatars.moderation import Moderator, Policy
-from app.avatars.moderation.breaker import Breaker
 from app.avatars.moderation.http import HttpModerator
 from app.avatars.moderation.simulated import SimulatedModerator
 from app.avatars.settings import THRESHOLDS_DEFAULT
+from app.net.breaker import Breaker
 from app.net.guard import Guard, TargetRefusedError
 from app.settings import Settings
 from app.telemetry.metrics import avatars as metrics
@@ -41,7 +41,7 @@ def moderator(settings: Settings) -> Moderator:
     breaker = Breaker(
         failures_max=settings.avatars_breaker_failures,
         open_seconds=settings.avatars_breaker_open_seconds,
-        changed=lambda state: metrics.MODERATION_BREAKER_STATE.set(state.value),
+        on_change=lambda state: metrics.MODERATION_BREAKER_STATE.set(state.value),
     )
     return HttpModerator(
         url,
