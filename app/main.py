@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.access import endpoints as access
 from app.avatars import endpoints as avatars
+from app.cache.cache import Cache
 from app.context import Context
 from app.database.engine import ConnectOptions, Database
 from app.database.slots import DatabaseSlots
@@ -26,6 +27,7 @@ from app.health.endpoints import router as health_router
 from app.health.probe import DependencyProbe
 from app.ingest import endpoints as ingest
 from app.jobs import endpoints as jobs
+from app.jobs.caching import FinishedJobs
 from app.jobs.service import JobService
 from app.jobs.wakeups import Announcer
 from app.problems import install_error_handlers
@@ -54,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         pool_timeout_seconds=settings.database_pool_timeout_seconds,
     )
     announcer = Announcer(settings)
+    cache = Cache(settings.redis_url.get_secret_value(), settings)
     probe = DependencyProbe(settings, database.connector)
 
     @asynccontextmanager
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         lag.cancel()
         probe.stop()
         announcer.close()
+        cache.close()
         database.close()
 
     app = FastAPI(
@@ -88,7 +92,13 @@ def create_app(settings: Settings) -> FastAPI:
             waiting_max=settings.database_waiting_max,
         ),
         announcer=announcer,
-        jobs=JobService(database, catalogue(settings), announcer, max_attempts=settings.max_attempts),
+        jobs=JobService(
+            database,
+            catalogue(settings, cache),
+            announcer,
+            max_attempts=settings.max_attempts,
+            finished=FinishedJobs(cache, settings.cache_result_seconds),
+        ),
     )
     app.state.context = context
     app.add_middleware(TelemetryMiddleware)

@@ -101,6 +101,11 @@ class Cache:
         metrics.REQUESTS.labels(key.area.value, "hit" if found else "miss").inc()
         return found
 
+    def read(self, key: CacheKey, codec: Codec[ValueT]) -> ValueT | None:
+        """Return the value that is kept, or None."""
+        decoded = self._decoded(key, self.find(key), codec)
+        return decoded[0] if decoded else None
+
     def put(self, key: CacheKey, body: bytes, lifetime: Lifetime) -> None:
         """Keep ``body``, if Redis is there and it is not too large."""
         if len(body) > self._entry_bytes_max:

@@ -18,6 +18,7 @@ from app.errors import (
     JobUnfinishedError,
     SubmissionUnknownError,
 )
+from app.jobs.caching import FinishedJobs
 from app.jobs.errors import IdempotencyKeyReusedError
 from app.jobs.ids import new_job_id
 from app.jobs.repository import JobRepository, NewJob
@@ -37,8 +38,15 @@ class JobService:
     """Accepts jobs and tells about them."""
 
     def __init__(
-        self, database: Database, catalogue: Catalogue, announcer: Announcer, *, max_attempts: int
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        announcer: Announcer,
+        *,
+        max_attempts: int,
+        finished: FinishedJobs | None = None,
     ) -> None:
+        self._finished = finished
         self._database = database
         self._catalogue = catalogue
         self._announcer = announcer
@@ -125,6 +133,13 @@ class JobService:
 
     def status(self, job_id: UUID, *, client_id: str) -> JobStatus:
         """Return where a job is. Raises ``JobNotFoundError``."""
+
+        def load() -> JobStatus:
+            return self._status(job_id, client_id)
+
+        return self._finished.status(job_id, client_id, load) if self._finished else load()
+
+    def _status(self, job_id: UUID, client_id: str) -> JobStatus:
         with self._database.transaction() as connection:
             row = _existing(JobRepository(connection), job_id, client_id)
         return JobStatus(
@@ -150,6 +165,13 @@ class JobService:
             JobUnfinishedError: It is queued or running.
 
         """
+
+        def load() -> JobResult:
+            return self._result(job_id, client_id, after, limit)
+
+        return self._finished.result(job_id, client_id, (after, limit), load) if self._finished else load()
+
+    def _result(self, job_id: UUID, client_id: str, after: int, limit: int) -> JobResult:
         with self._database.transaction() as connection:
             repository = JobRepository(connection)
             row = _existing(repository, job_id, client_id)
