@@ -92,13 +92,8 @@ def test_results_are_read_while_the_database_is_away(
         api = start("app.main", DCS_DATABASE_PORT=str(path.port))
         ids = [api.trigger("file", {"path": "acme/assets.csv"}).json()["job_id"] for _ in range(2)]
         for job_id in ids:
-            eventually(
-                lambda job_id=job_id: (
-                    api.get(f"/api/v1/jobs/status/{job_id}").json()["status"] == "succeeded"
-                ),
-                within_seconds=20,
-                what="the job is done",
-            )
+            done = functools.partial(succeeded, api, f"/api/v1/jobs/status/{job_id}")
+            eventually(done, within_seconds=20, what="the job is done")
         known, unknown = ids
         before = api.get(f"/api/v1/jobs/result/{known}").raise_for_status().json()
         path.set_state(PathState.REFUSE)
