@@ -27,6 +27,8 @@ from app.telemetry.metrics import runtime
 from app.telemetry.tracing import Span, SpanKind, recording
 
 PING_DEADLINE_SECONDS = 1.0
+PING_IDLE_SECONDS = 1.0
+"""A connection that answered less than this ago is not pinged again: it would be a round trip per request."""
 POOL_RECYCLE_SECONDS = 1800
 CONNECT_FAILED_LOGS_PER_SECOND = 5
 
@@ -144,11 +146,14 @@ class DeadlineDialect(PGDialect_psycopg2):
 
     supports_statement_cache = True
     ping_deadline_seconds = PING_DEADLINE_SECONDS
+    ping_idle_seconds = PING_IDLE_SECONDS
 
     def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:
         """Ping. A pooled connection in a black hole must not cost a request its whole deadline."""
         if not isinstance(dbapi_connection, DeadlineConnection):
             return self._ping(dbapi_connection)
+        if dbapi_connection.answered_within(self.ping_idle_seconds):
+            return True
         seconds = min(self.ping_deadline_seconds, dbapi_connection.deadline_seconds)
         try:
             with dbapi_connection.within(seconds):

@@ -13,11 +13,12 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from app.database.engine import PING_DEADLINE_SECONDS, Database
+from app.database.engine import PING_DEADLINE_SECONDS, PING_IDLE_SECONDS, Database
 from app.errors import DatabaseUnavailableError
 from tests.support.databases import open_database, target
 from tests.support.postgres import PostgresServer
 from tests.support.tcp import PathState, TcpForwarder
+from tests.support.waiting import eventually
 
 DEADLINE_SECONDS = 1.0
 CONNECT_TIMEOUT_SECONDS = 2
@@ -91,9 +92,29 @@ def test_a_pooled_connection_in_a_black_hole_costs_a_ping_and_a_connect(
     patient = open_database(where, deadline=20.0, connect_timeout=CONNECT_TIMEOUT_SECONDS)
     with closing(patient):
         ask(patient)
+        answered_at = time.monotonic()
+        eventually(lambda: time.monotonic() - answered_at > PING_IDLE_SECONDS, within_seconds=5, what="idle")
         path.set_state(PathState.BLACK_HOLE)
         # Not the whole query deadline before it even tries to connect.
         assert ask(patient) < PING_DEADLINE_SECONDS + CONNECT_TIMEOUT_SECONDS + 2
+
+
+def test_a_connection_in_use_is_not_pinged_and_one_the_server_ended_is_replaced(
+    postgres: PostgresServer, distant: Database
+) -> None:
+    def pid() -> object:
+        with distant.transaction() as connection:
+            return connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+    first = pid()
+    latest = f"SELECT query FROM pg_stat_activity WHERE pid = {first}"  # noqa: S608
+    with distant.transaction():
+        assert postgres.rows(latest) == [("COMMIT",)]  # a ping would be the latest query
+    before = query_errors("connection_lost")
+    postgres.execute(f"SELECT pg_terminate_backend({first}, 2000)")
+    # Its end has arrived: no caller fails because of a connection that was in use until just now.
+    assert pid() != first
+    assert query_errors("connection_lost") == before
 
 
 def test_while_one_caller_finds_out_the_others_fail_at_once(path: TcpForwarder, distant: Database) -> None:
