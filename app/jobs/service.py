@@ -28,7 +28,7 @@ from app.jobs.wakeups import Announcer
 from app.models import JobState
 from app.sources import SourceRefusedError
 from app.sources.catalogue import Catalogue, SourceSpec
-from app.telemetry import metrics
+from app.telemetry import clients, metrics
 from app.telemetry.tracing import current_traceparent
 
 log = structlog.get_logger()
@@ -86,10 +86,11 @@ class JobService:
 
         """
         job_id = new_job_id()
+        new = self._new_job(job_id, submission)
         try:
             with self._database.transaction() as connection:
                 repository = JobRepository(connection)
-                if not repository.insert(self._new_job(job_id, submission)):
+                if not repository.insert(new):
                     return _replayed(repository, submission)
                 if also is not None:
                     also(connection, job_id)
@@ -98,6 +99,7 @@ class JobService:
                 raise SubmissionUnknownError(exc.reason, job_id) from exc
             raise
         metrics.JOBS_SUBMITTED.labels(submission.kind).inc()
+        clients.count_job(submission.client_id, "submitted")
         log.info(
             "job_submitted",
             job_id=str(job_id),

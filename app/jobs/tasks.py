@@ -17,7 +17,7 @@ from app.jobs.handlers import Attempt, Effect, Handler, JobError
 from app.jobs.leases import Held
 from app.jobs.repository import JobRepository
 from app.models import JobState
-from app.telemetry import metrics
+from app.telemetry import clients, metrics
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 RETRY_BASE_SECONDS = 0.5
@@ -142,6 +142,7 @@ class JobRunner:
             return
         metrics.RECORDS_STORED.labels(job.source_type).inc(count)
         metrics.JOBS_FINISHED.labels(job.source_type, "succeeded").inc()
+        clients.count_job(job.client_id, "succeeded")
         log.info(
             "job_succeeded",
             records=count,
@@ -154,6 +155,7 @@ class JobRunner:
             held, state, lambda repository, _: repository.give_up(job, state, reason=reason, message=message)
         )
         metrics.JOBS_FINISHED.labels(job.source_type, state.value).inc()
+        clients.count_job(job.client_id, state.value)
         log.warning("job_failed", outcome=state.value, reason=reason, error=message)
 
     def _retry_or_bury(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chaos.domain.topology import Address, Proxy, embedded_topology
-from chaos.stacks.rendering import render_observability
-from tests.support.monitoring import program
-from tests.support.ports import free_port
-from tests.support.waiting import eventually
+from tests.support.nginx import Nginx, nginx_before
 
 
 class Api(ThreadingHTTPServer):
@@ -53,64 +47,29 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclasses.dataclass
 class Front:
-    url: str
+    nginx: Nginx
     apis: list[Api]
-    log: Path
+
+    @property
+    def url(self) -> str:
+        return self.nginx.url
 
     def requests(self, method: str) -> int:
         return sum(seen == method for api in self.apis for seen, _ in api.seen)
 
 
-def _serves(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
-    state = tmp_path / "a state"
     apis = [Api(), Api()]
-    base = embedded_topology("test", 28_000)
-    listen = Address("127.0.0.1", free_port())
-    proxies = {
-        name: Proxy(name, Address("127.0.0.1", api.server_port), listen)
-        for name, api in zip(("api-1", "api-2"), apis, strict=True)
-    }
-    topology = dataclasses.replace(
-        base,
-        direct={**base.direct, "nginx": listen},
-        service_proxies={**base.service_proxies, **proxies},
-    )
-    files = render_observability(topology, lab_id="test", state_dir=state, clock=None)
-    for folder in ("run", "data/nginx"):
-        (state / folder).mkdir(parents=True)
-    config, log = state / "nginx.conf", state / "nginx.log"
-    config.write_text(files["nginx/nginx.conf"], encoding="utf-8")
-    with (
-        log.open("wb") as out,
-        subprocess.Popen([program("nginx"), "-e", "stderr", "-c", config], stdout=out) as nginx,
-    ):
-        try:
-            eventually(lambda: _serves(listen.url), within_seconds=20, what="nginx serves")
+    try:
+        with nginx_before((apis[0].server_port, apis[1].server_port), tmp_path / "a state") as nginx:
             for api in apis:
                 api.seen.clear()
-            yield Front(listen.url, apis, log)
-        finally:
-            nginx.terminate()
-            nginx.wait(timeout=10)
-            for api in apis:
-                api.shutdown()
-                api.server_close()
-
-
-def logged(front: Front, request_id: str) -> dict[str, str]:
-    def found() -> dict[str, str] | None:
-        lines = [json.loads(line) for line in front.log.read_text(encoding="utf-8").splitlines()]
-        return next((line for line in lines if line["request_id"] == request_id), None)
-
-    return eventually(found, within_seconds=10, what="the request is in the access log")
+            yield Front(nginx, apis)
+    finally:
+        for api in apis:
+            api.shutdown()
+            api.server_close()
 
 
 def test_callers_cannot_choose_their_address_and_may_choose_a_sane_request_id(front: Front) -> None:
@@ -156,7 +115,7 @@ def test_a_valid_trace_context_is_passed_on_and_logged(front: Front, given: str)
     httpx.get(front.url, headers={"traceparent": given, "tracestate": "vendor=1", "X-Request-ID": "traced"})
     [(_, seen)] = [seen for api in front.apis for seen in api.seen]
     assert (seen["traceparent"], seen["tracestate"]) == (given, "vendor=1")
-    assert logged(front, "traced")["trace_id"] == TRACE
+    assert front.nginx.logged("traced")["trace_id"] == TRACE
 
 
 @pytest.mark.parametrize(
@@ -180,7 +139,7 @@ def test_without_a_valid_trace_context_a_new_one_begins_and_is_logged(front: Fro
     assert TRACEPARENT.match(seen["traceparent"])
     assert TRACE not in seen["traceparent"]
     assert "tracestate" not in seen
-    assert logged(front, "new")["trace_id"] == seen["traceparent"].split("-")[1]
+    assert front.nginx.logged("new")["trace_id"] == seen["traceparent"].split("-")[1]
 
 
 def test_a_body_over_a_megabyte_is_refused_before_the_service_sees_it(front: Front) -> None:
@@ -191,5 +150,5 @@ def test_a_body_over_a_megabyte_is_refused_before_the_service_sees_it(front: Fro
 def test_the_access_log_is_json_with_the_request_id(front: Front) -> None:
     httpx.get(f"{front.url}/a%22b", headers={"X-Request-ID": "req-9"})
 
-    line = logged(front, "req-9")
+    line = front.nginx.logged("req-9")
     assert (line["status"], line["uri"], line["method"]) == ("200", '/a"b', "GET")

@@ -33,12 +33,14 @@ class Upstream:
         self.asked = threading.Event()
         self.released = threading.Event()
         self.requests_seen = 0
+        self.headers_seen: list[dict[str, str]] = []
         self.item = "{}"
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 upstream.requests_seen += 1
+                upstream.headers_seen.append({name.lower(): value for name, value in self.headers.items()})
                 upstream.asked.set()
                 if upstream.mood is Mood.HOLD:
                     upstream.released.wait(HOLD_SECONDS_MAX)

@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from tests.support.otlp import Collector
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.service import Start
 from tests.support.tcp import PathState, TcpForwarder
 from tests.support.waiting import eventually
-
-
-class Collector:
-    """Keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportLogsServiceRequest] = []
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                request = ExportLogsServiceRequest()
-                request.ParseFromString(body)
-                collector.requests.append(request)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}/otlp/v1/logs"
-
-    def resource(self) -> dict[str, Any]:
-        return attributes(self.requests[0].resource_logs[0].resource)
-
-    def records(self, event: str) -> list[dict[str, Any]]:
-        return [
-            attributes(record)
-            for request in list(self.requests)
-            for resource in request.resource_logs
-            for scope in resource.scope_logs
-            for record in scope.log_records
-            if record.body.string_value == event
-        ]
-
-
-def attributes(holder: Any) -> dict[str, Any]:
-    return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in holder.attributes}
 
 
 def arrived(collector: Collector, event: str) -> list[dict[str, Any]]:
@@ -66,18 +22,13 @@ def arrived(collector: Collector, event: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    collector = Collector()
-    thread = Thread(target=collector.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield collector
-    collector.server.shutdown()
-    collector.server.server_close()
-    thread.join(5)
+    with Collector() as collector:
+        yield collector
 
 
 def test_events_arrive_with_their_keys_and_the_identity(start: Start, collector: Collector) -> None:
     port = free_port()
-    api = start("app.main", DCS_OTLP_LOGS_ENDPOINT=collector.endpoint, DCS_DATABASE_PORT=str(port))
+    api = start("app.main", DCS_OTLP_LOGS_ENDPOINT=collector.logs_endpoint, DCS_DATABASE_PORT=str(port))
     api.trigger("file", {"path": "x.csv"}, **{"X-Request-ID": "r-otlp"})
     [request] = arrived(collector, "request_completed")
     assert (request["event"], request["level"]) == ("request_completed", "info")
@@ -93,7 +44,7 @@ def test_events_arrive_with_their_keys_and_the_identity(start: Start, collector:
 
 
 def test_what_is_queued_is_sent_at_the_end(start: Start, collector: Collector) -> None:
-    worker = start("app.worker", DCS_OTLP_LOGS_ENDPOINT=collector.endpoint)
+    worker = start("app.worker", DCS_OTLP_LOGS_ENDPOINT=collector.logs_endpoint)
     assert worker.terminate() == 0
     assert collector.records("service_stopping")
     assert collector.resource()["service.name"] == "worker"
