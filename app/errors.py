@@ -26,6 +26,10 @@ class DcsError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
 
+    def headers(self) -> dict[str, str]:
+        """Return the headers that belong to the answer."""
+        return {"Retry-After": str(self.retry_after_seconds)} if self.retry_after_seconds else {}
+
 
 class InvalidRequestError(DcsError):
     """The request is not valid. Correct the fields named in `errors`."""

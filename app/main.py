@@ -60,13 +60,14 @@ def create_app(settings: Settings) -> FastAPI:
     probe = DependencyProbe(settings, database.connector)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Threads beyond the pool's connections would only wait for one.
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.database_pool_size
         lag = asyncio.create_task(watch_event_loop())
         probe.start()
         log.info("service_started", version=__version__, database_target=str(settings.database))
-        yield
+        async with app.state.access.serving():
+            yield
         log.info("service_stopping")
         lag.cancel()
         probe.stop()
@@ -101,18 +102,20 @@ def create_app(settings: Settings) -> FastAPI:
         ),
     )
     app.state.context = context
-    app.add_middleware(TelemetryMiddleware)
     install_error_handlers(app)
     app.include_router(health_router)
     for slice_ in (access, jobs, ingest, avatars):
         slice_.install(app, context)
+    routers = (health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
+    access.guard(app, [route for router in routers for route in router.routes])
+    app.add_middleware(TelemetryMiddleware)  # last added is outermost: it sees what the guard refuses
     metrics.initialise(
         __version__,
         host=settings.database.host,
         port=settings.database.port,
         database=settings.database.name,
     )
-    initialise_routes(health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
+    initialise_routes(*routers)
     return app
 
 

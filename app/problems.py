@@ -125,7 +125,11 @@ def _field(error: Mapping[str, Any]) -> str:
 
 async def _dcs_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, DcsError)  # noqa: S101  Starlette's signature is wider than its promise
-    headers = {"Retry-After": str(exc.retry_after_seconds)} if exc.retry_after_seconds else {}
+    return problem_response(request, exc)
+
+
+def problem_response(request: Request, exc: DcsError) -> JSONResponse:
+    """Return the answer to a request that met this error."""
     errors = exc.errors if isinstance(exc, InvalidRequestError) else ()
     return _response(
         request,
@@ -135,7 +139,7 @@ async def _dcs_error(request: Request, exc: Exception) -> JSONResponse:
         detail=str(exc),
         errors=errors,
         job_id=exc.job_id if isinstance(exc, SubmissionUnknownError) else None,
-        headers=headers,
+        headers=exc.headers(),
     )
 
 

@@ -19,9 +19,11 @@ from chaos.adapters.runstore import RunStore
 from chaos.adapters.toxiproxy import ToxiproxyServer
 from chaos.adapters.valkey import RedisAdmin
 from chaos.config import LabConfig
-from chaos.engine.nemesis.run import CLIENTS, LEASE_SECONDS, QUERY_DEADLINE_SECONDS, Parts
+from chaos.domain.clients import LEDGER as CLIENTS
+from chaos.engine.nemesis.run import LEASE_SECONDS, QUERY_DEADLINE_SECONDS, Parts
 from chaos.engine.session import Session
 from chaos.ports import Operators
+from chaos.stacks.embedded import keys
 from chaos.stacks.embedded.programs import Programs
 from chaos.stacks.embedded.stack import EmbeddedStack
 
@@ -102,7 +104,7 @@ def nemesis_parts(lab: Lab) -> Parts:
         processes=Programs(lab.stack),
         cache=lab.redis,
         dsn={**lab.stack.admin_dsn(), "dbname": "dcs"},
-        headers={name: {"X-Client-ID": name} for name in CLIENTS},
+        headers={name: {"X-API-Key": keys.read(lab.stack.layout, name)} for name in CLIENTS},
         settings={
             "DCS_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "DCS_DATABASE_QUERY_DEADLINE_SECONDS": f"{QUERY_DEADLINE_SECONDS:g}",

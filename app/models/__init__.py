@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from app.models.access import api_keys, clients
 from app.models.avatars import avatars
 from app.models.base import metadata
 from app.models.jobs import JobEvent, JobState, job_events, jobs, records
 
-__all__ = ["JobEvent", "JobState", "avatars", "job_events", "jobs", "metadata", "records"]
+__all__ = [
+    "JobEvent",
+    "JobState",
+    "api_keys",
+    "avatars",
+    "clients",
+    "job_events",
+    "jobs",
+    "metadata",
+    "records",
+]

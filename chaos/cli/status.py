@@ -16,8 +16,10 @@ from chaos.adapters.datapath import ServiceDataPath
 from chaos.adapters.guardian import find_process
 from chaos.adapters.runstore import RunStore
 from chaos.config import LabConfig
+from chaos.domain.clients import OPERATOR
 from chaos.domain.journal import ActiveRun
 from chaos.errors import ExitCode
+from chaos.stacks.embedded import keys
 from chaos.stacks.embedded.identity import load
 from chaos.stacks.embedded.inspection import ProgramState
 from chaos.stacks.embedded.readiness import fetch_json
@@ -97,14 +99,19 @@ def _service(stack: EmbeddedStack) -> dict[str, Any]:
     """Return the front door and, per API, why its database is away as its own ``/health`` says."""
     topology = stack.topology
     path = ServiceDataPath(topology, stack.service_settings, stack.launched_overrides)
-    return {"url": topology.address("nginx").url, "database_away": path.service_reasons()}
+    return {
+        "url": topology.address("nginx").url,
+        "database_away": path.service_reasons(),
+        "key_file": str(keys.path(stack.layout, OPERATOR)),
+    }
 
 
 def _service_text(service: dict[str, Any] | None) -> str:
     if service is None:
         return "service: not running"
     away = [f"{name}: database {reason}" for name, reason in service["database_away"].items() if reason]
-    return f"service at {service['url']}: " + (f"degraded ({', '.join(away)})" if away else "ok")
+    state = f"degraded ({', '.join(away)})" if away else "ok"
+    return f"service at {service['url']}: {state}\nyour API key for it: {service['key_file']}"
 
 
 def _run(active: ActiveRun | None, *, reveal: bool) -> dict[str, Any] | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 
-from chaos.traffic.load import Load, Metrics, Profile
+from chaos.traffic.load import Load, Metrics, Profile, read_keys
 from chaos.upstreams import serving
 
 PROGRAM = "traffic"
@@ -39,9 +40,15 @@ def _count(value: str) -> int:
     return number
 
 
-def _profile() -> tuple[argparse.Namespace, Profile]:
+def _profile() -> tuple[argparse.Namespace, Profile, dict[str, str]]:
     parser = serving.arguments("chaos.traffic", __doc__)
     parser.add_argument("--target", type=_origin, required=True, help="origin of the service")
+    parser.add_argument(
+        "--keys-dir",
+        type=Path,
+        required=True,
+        help="folder with client-01.key and so on",
+    )
     parser.add_argument("--clients", type=_count, default=20)
     parser.add_argument("--rate-each", type=_positive, default=1.0, help="requests per second and client")
     parser.add_argument("--seed", type=int, default=1)
@@ -56,19 +63,23 @@ def _profile() -> tuple[argparse.Namespace, Profile]:
         concurrency_max=options.concurrency_max,
         deadline_seconds=options.deadline_seconds,
     )
-    return options, profile
+    try:
+        keys = read_keys(options.keys_dir, options.clients)
+    except OSError as error:
+        parser.error(f"argument --keys-dir: {error}")
+    return options, profile, keys
 
 
 def main() -> None:
     """Load the target until SIGTERM."""
-    options, profile = _profile()
+    options, profile, keys = _profile()
     with serving.reporting_errors(PROGRAM):
         registry = serving.new_registry()
         metrics = Metrics(registry)
 
         @contextlib.asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-            async with serving.background(Load(profile, metrics).run()):
+            async with serving.background(Load(profile, keys, metrics).run()):
                 yield
 
         routes = serving.observability_routes(PROGRAM, registry, lambda: {"target": profile.target})

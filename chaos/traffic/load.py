@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from chaos.traffic.mix import KINDS, Ask, Client
+from chaos.traffic.mix import KINDS, Ask, Client, client_name
 
 OUTCOMES = ("ok", "http_4xx", "http_5xx", "error")
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.0, 3.0, 5.0, 10.0)
@@ -60,6 +61,12 @@ class Metrics:
             self.skipped.labels(reason)
 
 
+def read_keys(directory: Path, clients: int) -> dict[str, str]:
+    """Return each client's key, from the file ``<name>.key``. Raises ``OSError`` where one is missing."""
+    names = [client_name(number) for number in range(1, clients + 1)]
+    return {name: (directory / f"{name}.key").read_text("utf-8").strip() for name in names}
+
+
 def outcome_of(status_code: int) -> str:
     """Return the closed-set outcome of an answer."""
     if status_code >= 500:  # noqa: PLR2004
@@ -70,8 +77,9 @@ def outcome_of(status_code: int) -> str:
 class Load:
     """All clients of one profile, on the running event loop."""
 
-    def __init__(self, profile: Profile, metrics: Metrics) -> None:
+    def __init__(self, profile: Profile, keys: Mapping[str, str], metrics: Metrics) -> None:
         self._profile = profile
+        self._keys = keys
         self._metrics = metrics
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure_logged = -FAILURE_LOG_INTERVAL_SECONDS
@@ -134,7 +142,7 @@ class Load:
             # httpx bounds each read and write; this bounds the whole request.
             async with asyncio.timeout(self._profile.deadline_seconds):
                 response = await self._http.request(
-                    ask.method, ask.path, json=ask.body, headers={"X-Client-ID": client.name}
+                    ask.method, ask.path, json=ask.body, headers={"X-API-Key": self._keys[client.name]}
                 )
         except (httpx.HTTPError, TimeoutError) as error:
             outcome, reason = "error", type(error).__name__

@@ -48,11 +48,16 @@ class Ask:
         return f"/api/v1/jobs/{self.kind}" + (f"/{self.job_id}" if self.job_id else "")
 
 
+def client_name(number: int) -> str:
+    """Return what a client is called, also in the service, which has a key for it."""
+    return f"client-{number:02d}"
+
+
 class Client:
     """One client's choices."""
 
     def __init__(self, number: int, clients: int, seed: int) -> None:
-        self.name = f"client-{number:02d}"
+        self.name = client_name(number)
         self._rng = random.Random(f"{seed}:{self.name}")  # noqa: S311 - load, not secrets
         self._recent: deque[str] = deque(maxlen=JOBS_REMEMBERED)
         self._finished: deque[str] = deque(maxlen=JOBS_REMEMBERED)

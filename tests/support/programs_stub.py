@@ -71,7 +71,7 @@ def stub_service() -> Iterator[Stub]:
             body = self.rfile.read(length)
             if len(body) < length:
                 return  # the client hung up
-            client = self.headers.get("X-Client-ID", "")
+            client = self.headers.get("X-API-Key", "").removeprefix("key of ")
             seen = Seen(time.monotonic(), self.command, self.path, client, body)
             with stub.lock:
                 stub.requests.append(seen)

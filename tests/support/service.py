@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.access import DEFAULT_CLIENT, headers_of
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -54,12 +55,35 @@ class ServiceProcess:
 
         eventually(_quietly(live), within_seconds=START_SECONDS_MAX, what="the service is live")
 
-    def get(self, path: str, **arguments: Any) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=15, **arguments)
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        client: str | None = DEFAULT_CLIENT,
+        headers: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> httpx.Response:
+        """Ask with the key of a client; None asks without one."""
+        sent = {**headers_of(client), **(headers or {})}
+        return httpx.request(method, f"{self.url}{path}", **{"timeout": 15, **arguments}, headers=sent)
 
-    def trigger(self, source_type: str, config: Mapping[str, Any], **headers: str) -> httpx.Response:
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("GET", path, **arguments)
+
+    def post(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("POST", path, **arguments)
+
+    def trigger(
+        self,
+        source_type: str,
+        config: Mapping[str, Any],
+        *,
+        client: str | None = DEFAULT_CLIENT,
+        **headers: str,
+    ) -> httpx.Response:
         body = {"source_type": source_type, "config": config}
-        return httpx.post(f"{self.url}/api/v1/jobs/trigger", json=body, headers=headers, timeout=15)
+        return self.post("/api/v1/jobs/trigger", json=body, client=client, headers=headers)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the value of one sample, which must exist."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from chaos.domain.clients import LEDGER as CLIENTS
 from chaos.domain.journal import Phase
 from chaos.engine import baseline
 from chaos.engine.heal import require_own_database
@@ -32,7 +33,6 @@ from chaos.ports import Operators
 LEASE_SECONDS = 5.0
 QUERY_DEADLINE_SECONDS = 1.5
 """A lease must be longer than three of them."""
-CLIENTS = tuple(f"ledger-{number:02d}" for number in range(1, 21))
 WARM_UP_SECONDS = 5.0
 LAST_WORD_SECONDS_MAX = 30.0
 """How long clients keep at what they have begun, once everything is healed."""

@@ -19,6 +19,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - the lib
 
 from chaos.config import ROOT
 from chaos.errors import StackError
+from chaos.stacks.embedded import keys
 from chaos.stacks.embedded.daemon import Context, python
 from chaos.stacks.embedded.daemons._service import environment
 from chaos.stacks.embedded.daemons.postgres import data_directory
@@ -27,8 +28,11 @@ from chaos.stacks.embedded.layout import Layout, tail, write_durably
 ROLES = ("dcs", "client_acme_ro", "exporter", "reporting", "probe")
 """Roles with a password file. The superuser has none: it comes in by the socket only."""
 
+SERVICE_SECRETS = ("access-pepper",)
+"""Secrets that the service reads from files."""
+
 INITDB_TIMEOUT_SECONDS = 60.0
-MIGRATE_TIMEOUT_SECONDS = 60.0
+TOOL_TIMEOUT_SECONDS = 60.0
 STATEMENT_TIMEOUT_MS = 20_000
 LOG_LINES = 15
 
@@ -36,9 +40,9 @@ _SEED = Path(__file__).parent / "seed"
 
 
 def make_secrets(layout: Layout) -> None:
-    """Give every role a password of its own, once per lab."""
-    for role in ROLES:
-        path = layout.secrets / f"{role}.password"
+    """Give every role a password of its own, and the service its secrets, once per lab."""
+    for name in (*ROLES, *SERVICE_SECRETS):
+        path = layout.secrets / f"{name}.password"
         if not path.exists():
             write_durably(path, secrets.token_urlsafe(24) + "\n", mode=0o600)
 
@@ -118,7 +122,7 @@ def prepare_databases(context: Context, wanted: str) -> None:
         )
         cursor.execute("SELECT lab_id, prepared FROM lab_identity")
         rows = cursor.fetchall()
-        if rows == [(context.config.id, wanted)]:
+        if rows == [(context.config.id, wanted)] and keys.all_there(context.layout):
             return
         if rows and rows[0][0] != context.config.id:
             raise StackError(
@@ -133,7 +137,8 @@ def prepare_databases(context: Context, wanted: str) -> None:
                 )
     with _connected(context, "acme") as link, link.cursor() as cursor:
         cursor.execute((_SEED / "acme.sql").read_text("utf-8"))
-    _migrate(context)
+    _run_service_tool(context, "app.migrate")
+    _run_service_tool(context, "app.access.cli", "provision", str(keys.write_wanted(context.layout)))
     # Written last: whatever was interrupted is done again.
     with _connected(context, "postgres") as link, link.cursor() as cursor:
         cursor.execute(
@@ -177,8 +182,8 @@ def _connected(context: Context, database: str) -> Iterator[Connection]:
         link.close()
 
 
-def _migrate(context: Context) -> None:
-    log = context.layout.logs / "migrate.log"
+def _run_service_tool(context: Context, module: str, *arguments: str) -> None:
+    log = context.layout.logs / "setup.log"
     direct = context.topology.address("postgres")  # set-up does not depend on the paths that faults close
     env = environment(context, "api-1") | {
         "DCS_DATABASE_HOST": direct.host,
@@ -189,20 +194,21 @@ def _migrate(context: Context) -> None:
     with log.open("ab") as stream:
         try:
             code = subprocess.run(
-                python("app.migrate"), env=env, cwd=context.layout.data, stdin=subprocess.DEVNULL,
-                stdout=stream, stderr=stream, timeout=MIGRATE_TIMEOUT_SECONDS, check=False,
+                python(module, *arguments), env=env, cwd=context.layout.data, stdin=subprocess.DEVNULL,
+                stdout=stream, stderr=stream, timeout=TOOL_TIMEOUT_SECONDS, check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
             code = -1
     if code != 0:
-        raise StackError(f"the service's migration failed ({code}):\n" + "\n".join(tail(log, LOG_LINES)))
+        raise StackError(f"{module} of the service failed ({code}):\n" + "\n".join(tail(log, LOG_LINES)))
 
 
 def digest() -> str:
     """Return a digest of what the databases of this checkout are prepared with."""
     found = hashlib.sha256()
-    sources = [Path(__file__), _SEED / "acme.sql", ROOT / "app" / "migrate.py"]
+    sources = [Path(__file__), Path(keys.__file__), _SEED / "acme.sql", ROOT / "app" / "migrate.py"]
     sources += sorted((ROOT / "app" / "migrations").rglob("*.py"))
+    sources += sorted((ROOT / "app" / "access").glob("*.py"))
     for path in sources:
         found.update(path.read_bytes())
     return found.hexdigest()

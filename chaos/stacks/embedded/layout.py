@@ -48,6 +48,11 @@ class Layout:
         return self.conf / "secrets"
 
     @property
+    def keys(self) -> Path:
+        """API keys of this lab's clients, readable by their owner only."""
+        return self.root / "keys"
+
+    @property
     def logs(self) -> Path:
         """Output of every program."""
         return self.root / "logs"
@@ -118,8 +123,9 @@ class Layout:
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise StackError(f"{path} is not a directory of this user. Remove it, then try again.")
             path.chmod(0o755)
-        self.secrets.mkdir(exist_ok=True)
-        self.secrets.chmod(0o700)
+        for private in (self.secrets, self.keys):
+            private.mkdir(exist_ok=True)
+            private.chmod(0o700)
 
 
 def require_disk(path: Path, bytes_min: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from app.database.engine import Database
 from app.migrate import migrate
+from tests.support.access import admit_clients
 from tests.support.databases import TEMPLATE, open_database, settings_for, target
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
@@ -40,6 +41,7 @@ def postgres() -> Iterator[PostgresServer]:
         server.execute("CREATE ROLE dcs LOGIN")
         server.execute(f"CREATE DATABASE {TEMPLATE} OWNER dcs")
         migrate(settings_for(server.port, TEMPLATE))
+        admit_clients(server.port, TEMPLATE)
         server.execute("CREATE ROLE reader LOGIN")
         server.execute("CREATE DATABASE acme")
         server.execute(FINDINGS, "acme")

@@ -23,8 +23,7 @@ ENDED = ("ready", "rejected", "failed")
 def request(
     api: ServiceProcess, method: str, path: str, client: str = "default", **arguments: Any
 ) -> httpx.Response:
-    headers = {"X-Client-ID": client, **arguments.pop("headers", {})}
-    return httpx.request(method, f"{api.url}{path}", headers=headers, timeout=15, **arguments)
+    return api.request(method, path, client=client, **arguments)
 
 
 def post(api: ServiceProcess, **arguments: Any) -> httpx.Response:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from tests.support.ports import free_port
@@ -44,7 +43,7 @@ from tests.support.waiting import eventually
     ],
 )
 def test_a_bad_request_is_told_which_fields(api: ServiceProcess, body: Any, fields: list[str]) -> None:
-    answer = httpx.post(f"{api.url}/api/v1/jobs/trigger", json=body)
+    answer = api.post("/api/v1/jobs/trigger", json=body)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -64,18 +63,9 @@ def test_refusals_are_logged(api: ServiceProcess) -> None:
 
 
 def test_a_body_that_is_not_json_is_a_problem(api: ServiceProcess) -> None:
-    answer = httpx.post(
-        f"{api.url}/api/v1/jobs/trigger", content=b"{", headers={"content-type": "application/json"}
-    )
+    answer = api.post("/api/v1/jobs/trigger", content=b"{", headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-@pytest.mark.parametrize("client", ["UPPER", "a" * 65, "a b", "", "a_b"])
-def test_a_client_id_is_a_slug(api: ServiceProcess, client: str) -> None:
-    answer = api.trigger("file", {"path": "x.csv"}, **{"X-Client-ID": client})
-    assert answer.status_code == 422
-    assert [error["field"] for error in answer.json()["errors"]] == ["x-client-id"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +83,7 @@ def test_a_client_id_is_a_slug(api: ServiceProcess, client: str) -> None:
 def test_every_error_is_a_problem_with_a_request_id(
     api: ServiceProcess, method: str, path: str, status: int
 ) -> None:
-    answer = httpx.request(method, f"{api.url}{path}")
+    answer = api.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -181,7 +171,6 @@ def test_bad_requests_are_told_so_while_the_database_hangs(
     start: Start, postgres: PostgresServer, database_name: str
 ) -> None:
     api = start("app.main", DCS_DATABASE_POOL_SIZE="1")
-    trigger = f"{api.url}/api/v1/jobs/trigger"
     with (
         postgres.connection(database_name) as blocker,
         blocker.cursor() as cursor,
@@ -198,7 +187,7 @@ def test_bad_requests_are_told_so_while_the_database_hangs(
                 within_seconds=5,
                 what="a request waits for the table",
             )
-            answer = httpx.post(trigger, json=body)
+            answer = api.post("/api/v1/jobs/trigger", json=body)
             assert answer.status_code == 422, answer.text
             assert [error["field"] for error in answer.json()["errors"]] == [field]
             assert waiting.result(10).status_code == 503
@@ -220,8 +209,11 @@ def test_a_commit_whose_answer_is_lost_is_not_called_a_failure(
         assert api.get(f"/api/v1/jobs/status/{problem['job_id']}").json()["status"] == "queued"
 
 
-def test_an_error_nobody_expected_is_a_problem_with_a_request_id(start: Start) -> None:
-    api = start("app.main", DCS_DATABASE_USER="reader")  # who may read none of the service's tables
+def test_an_error_nobody_expected_is_a_problem_with_a_request_id(
+    start: Start, postgres: PostgresServer, database_name: str
+) -> None:
+    postgres.execute("GRANT SELECT ON api_keys TO reader", database_name)
+    api = start("app.main", DCS_DATABASE_USER="reader")  # who may read none of the other tables
     answer = api.get(f"/api/v1/jobs/status/{uuid4()}", headers={"X-Request-ID": "unlucky"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.access import DEFAULT_CLIENT
 from tests.support.service import ServiceProcess, Start
 from tests.support.upstream import TOTAL, Mood, Upstream
 from tests.support.waiting import eventually
@@ -18,7 +19,7 @@ def finished(
     api: ServiceProcess, job_id: str, *, within_seconds: float = 20, client: str = "default"
 ) -> dict[str, Any]:
     def status() -> dict[str, Any] | None:
-        shown = api.get(f"/api/v1/jobs/status/{job_id}", headers={"X-Client-ID": client})
+        shown = api.get(f"/api/v1/jobs/status/{job_id}", client=client)
         answer: dict[str, Any] = shown.raise_for_status().json()
         return answer if answer["status"] in ("succeeded", "failed", "dead") else None
 
@@ -31,8 +32,12 @@ def run(api: ServiceProcess, source_type: str, config: dict[str, Any]) -> dict[s
     return finished(api, accepted.json()["job_id"])
 
 
-def result(api: ServiceProcess, job_id: str, **params: int) -> dict[str, Any]:
-    answer: dict[str, Any] = api.get(f"/api/v1/jobs/result/{job_id}", params=params).raise_for_status().json()
+def result(
+    api: ServiceProcess, job_id: str, *, client: str = DEFAULT_CLIENT, **params: int
+) -> dict[str, Any]:
+    answer: dict[str, Any] = (
+        api.get(f"/api/v1/jobs/result/{job_id}", params=params, client=client).raise_for_status().json()
+    )
     return answer
 
 
@@ -66,9 +71,7 @@ def test_a_job_of_each_type_runs_from_trigger_to_result(  # noqa: PLR0917  fixtu
     first: dict[str, Any],
 ) -> None:
     stored_before = worker.metric("dcs_records_stored_total", source_type=source_type)
-    accepted = api.trigger(
-        source_type, config, **{"X-Client-ID": "acme-corp", "X-Request-ID": f"r-{source_type}"}
-    )
+    accepted = api.trigger(source_type, config, client="acme-corp", **{"X-Request-ID": f"r-{source_type}"})
     assert accepted.status_code == 202
     assert accepted.json()["status"] == "queued"
     assert accepted.headers["x-request-id"] == f"r-{source_type}"
@@ -78,7 +81,7 @@ def test_a_job_of_each_type_runs_from_trigger_to_result(  # noqa: PLR0917  fixtu
     assert (status["status"], status["record_count"], status["attempt"]) == ("succeeded", count, 1)
     assert (status["client_id"], status["source_type"], status["error"]) == ("acme-corp", source_type, None)
     assert api.get(f"/api/v1/jobs/result/{job_id}").status_code == 404
-    answer = api.get(f"/api/v1/jobs/result/{job_id}", headers={"X-Client-ID": "acme-corp"}).json()
+    answer = api.get(f"/api/v1/jobs/result/{job_id}", client="acme-corp").json()
     assert len(answer["records"]) == answer["record_count"] == count
     assert answer["records"][0] == first
     assert worker.metric("dcs_records_stored_total", source_type=source_type) == stored_before + count

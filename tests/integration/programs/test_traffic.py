@@ -24,8 +24,22 @@ def stub() -> Iterator[Stub]:
         yield service
 
 
+@pytest.fixture(scope="module", autouse=True)
+def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A key for each client, which names it."""
+    directory = tmp_path_factory.mktemp("keys")
+    for number in range(1, CLIENTS + 1):
+        (directory / f"client-{number:02d}.key").write_text(f"key of client-{number:02d}\n")
+    KEYS[:] = ["--keys-dir", str(directory)]
+    yield
+    KEYS.clear()
+
+
+KEYS: list[str] = []
+
+
 def traffic(stub: Stub, *more: str) -> list[str]:
-    return ["--target", stub.url, "--clients", str(CLIENTS), "--seed", "3", *more]
+    return ["--target", stub.url, "--clients", str(CLIENTS), "--seed", "3", *KEYS, *more]
 
 
 def count(program: Program, **labels: str) -> float:
@@ -86,7 +100,7 @@ def test_the_schedule_of_a_seed_is_the_same_again(tmp_path: Path) -> None:
     def first_round(seed: str, run: str) -> list[tuple[str, str, bytes]]:
         with (
             stub_service() as stub,
-            running("chaos.traffic", "--target", stub.url, "--seed", seed, log=tmp_path / run),
+            running("chaos.traffic", "--target", stub.url, "--seed", seed, *KEYS, log=tmp_path / run),
         ):
             eventually(lambda: len(stub.requests) >= CLIENTS, 5, "one round")
             return [(seen.client, seen.path, seen.body) for seen in stub.requests[:CLIENTS]]
@@ -113,7 +127,8 @@ def test_outcomes_are_counted_by_kind_of_failure(stub: Stub, tmp_path: Path) -> 
 def test_a_target_that_refuses_is_an_error_and_the_load_goes_on(tmp_path: Path) -> None:
     with stub_service() as gone:
         target = gone.url
-    with running("chaos.traffic", "--target", target, "--rate-each", "3", log=tmp_path / "log") as program:
+    arguments = ["--target", target, "--rate-each", "3", *KEYS]
+    with running("chaos.traffic", *arguments, log=tmp_path / "log") as program:
         eventually(lambda: count(program, outcome="error") >= 2 * CLIENTS, 10, "two rounds of errors")
         assert len(program.events("request_failed")) <= 4  # at most one a second, or the log is the incident
 
@@ -169,10 +184,11 @@ def since(stub: Stub, moment: float, seconds: float) -> int:
         ["--target", "http://x", "--clients", "0"],
         ["--target", "http://x", "--rate-each", "0"],
         ["--target", "http://x", "--rate-each", "nan"],
+        ["--target", "http://x", "--keys-dir", "/nowhere"],
     ],
 )
 def test_bad_options_are_refused(bad: list[str]) -> None:
-    command = [sys.executable, "-m", "chaos.traffic", "--port", "0", *bad]
+    command = [sys.executable, "-m", "chaos.traffic", "--port", "0", *KEYS, *bad]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert "error: argument" in done.stderr

@@ -10,8 +10,10 @@ import psutil
 import psycopg2
 import pytest
 
+from chaos.domain.clients import OPERATOR
 from chaos.domain.topology import DIRECT_PORTS
 from chaos.errors import StackError
+from chaos.stacks.embedded import keys
 from chaos.stacks.embedded.identity import ports_of
 from chaos.stacks.embedded.readiness import fetch_json, redis_command
 from tests.support.lab import Lab, eventually
@@ -40,6 +42,7 @@ def test_the_whole_stack_fits_into_its_memory(lab: Lab) -> None:
 def test_status_as_a_person_reads_it(lab: Lab) -> None:
     told = lab.run("status").stdout
     assert "api-1" in told
+    assert str(keys.path(lab.stack.layout, OPERATOR)) in told
     assert "MiB (PSS" in told
     assert "run active: no" in told
     eventually(lambda: "Watchdog" in lab.run("status").stdout, 20, "Watchdog among the firing alerts")
@@ -80,11 +83,15 @@ def test_the_service_works_from_nginx_to_the_client_s_database(lab: Lab) -> None
 
     url = lab.stack.topology.address("nginx").url
     config = {"database": "acme", "query": "open_findings", "params": {"min_severity": 3}}
-    job = httpx.post(
-        f"{url}/api/v1/jobs/trigger", json={"source_type": "database", "config": config}, timeout=5
-    ).json()
+    body = {"source_type": "database", "config": config}
+    key = {"X-API-Key": keys.path(lab.stack.layout, OPERATOR).read_text().strip()}
+    job = httpx.post(f"{url}/api/v1/jobs/trigger", json=body, headers=key, timeout=5).json()
     status = f"{url}/api/v1/jobs/status/{job['job_id']}"
-    eventually(lambda: httpx.get(status, timeout=5).json()["status"] == "succeeded", 15, "the job's success")
+    eventually(
+        lambda: httpx.get(status, headers=key, timeout=5).json()["status"] == "succeeded",
+        15,
+        "the job's success",
+    )
 
 
 def test_what_dies_comes_back_and_status_says_when(lab: Lab) -> None:

@@ -94,7 +94,9 @@ def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
         monkeypatch.setattr(EmbeddedStack, "is_running", lambda _: True)
         monkeypatch.setattr(EmbeddedStack, "missing", lambda _: {})
         monkeypatch.setattr(status, "_alerts", lambda _: [])
-        monkeypatch.setattr(status, "_service", lambda _: {"url": "http://x", "database_away": {}})
+        monkeypatch.setattr(
+            status, "_service", lambda _: {"url": "http://x", "database_away": {}, "key_file": "/k"}
+        )
 
     return have
 

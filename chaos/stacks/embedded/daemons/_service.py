@@ -55,6 +55,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_PROBE_INTERVAL_SECONDS": "1",  # said here too: a drill's deadlines are computed from it
         "DCS_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
+        "DCS_ACCESS_PEPPER_FILE": str(context.secret("access-pepper")),
         "DCS_API_SOURCES": json.dumps({"evidence": evidence}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
         "DCS_SOURCES_ALLOW": _sources_allow(topology),

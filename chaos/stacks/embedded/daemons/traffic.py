@@ -16,6 +16,7 @@ def daemons(context: Context) -> list[Daemon]:
         "chaos.traffic",
         "--target", context.topology.address("nginx").url,
         "--port", str(context.port("traffic")),
+        "--keys-dir", str(context.layout.keys),
         "--clients", str(CLIENTS),
         "--rate-each", str(RATE_EACH_PER_SECOND),
         "--seed", str(SEED),

@@ -1,0 +1,9 @@
+"""Names of the lab's own clients of the service, each of which has a key."""
+
+from __future__ import annotations
+
+OPERATOR = "operator"
+"""Whoever works at the lab's keyboard."""
+PROBER = "prober"
+LEDGER = tuple(f"ledger-{number:02d}" for number in range(1, 21))
+"""Clients of the nemesis. They ask as fast as the service answers."""
