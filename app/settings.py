@@ -44,6 +44,14 @@ class DatabaseTarget:
     user: str
     password_file: Path | None
     sslmode: str
+    ca_file: Path | None = None
+    """Whom a certificate must come from, for ``verify-ca`` and ``verify-full``."""
+    addresses: tuple[str, ...] = ()
+    """Where to connect instead of looking ``host`` up; TLS still verifies ``host``."""
+    connect_timeout_seconds: int | None = None
+    """Per address; None: as everywhere in this process."""
+    isolated: bool = False
+    """Nothing of the user's own configuration counts, such as a file of passwords."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -90,12 +98,33 @@ class ClientDatabase(BaseModel):
     user: str = Field(min_length=1)
     password_file: Path | None = None
     sslmode: SslMode | None = None
+    ca_file: Path | None = None
+    connect_timeout_seconds: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _verifies_against_something(self) -> Self:
+        if self.sslmode in {"verify-ca", "verify-full"} and self.ca_file is None:
+            msg = (
+                f"{self.sslmode} needs ca_file: a PEM file of the authorities that certificates may come from"
+            )
+            raise ValueError(msg)
+        return self
 
     @property
     def target(self) -> DatabaseTarget:
         """The same as a connection target."""
         sslmode = _sslmode(self.host, self.sslmode)
-        return DatabaseTarget(self.host, self.port, self.name, self.user, self.password_file, sslmode)
+        return DatabaseTarget(
+            self.host,
+            self.port,
+            self.name,
+            self.user,
+            self.password_file,
+            sslmode,
+            ca_file=self.ca_file,
+            connect_timeout_seconds=self.connect_timeout_seconds,
+            isolated=True,
+        )
 
 
 class Settings(

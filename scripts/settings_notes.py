@@ -45,7 +45,7 @@ NOTES: Mapping[str, str] = {
     "DCS_REDIS_URL": "Where Redis is.",
     "DCS_REDIS_TIMEOUT_SECONDS": "For connecting and for each operation.",
     "DCS_API_SOURCES": "JSON object: name to base URL of an API, or to `{url, contract, fresh_seconds}`.",
-    "DCS_CLIENT_DATABASES": "JSON object: name to `{host, port, name, user, password_file, sslmode}`.",
+    "DCS_CLIENT_DATABASES": "JSON object: name to `{host, port, name, user, …}`; see docs/howto/sources.md.",
     "DCS_FILE_ROOT": "Folder below which the `file` source may read. Left out: no files.",
     "DCS_OTLP_LOGS_ENDPOINT": "Full OTLP/HTTP URL for logs, `…/v1/logs`. Left out: standard output only.",
     "DCS_LEASE_SECONDS": "How long a worker owns a job without a sign of life.",

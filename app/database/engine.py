@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 import sqlalchemy
@@ -67,20 +69,34 @@ def open_connection(target: DatabaseTarget, options: ConnectOptions) -> Deadline
     ]
     if options.read_only:
         server_settings.append("default_transaction_read_only=on")
-    connection = psycopg2.connect(
-        host=target.host,
+    connection: DeadlineConnection = psycopg2.connect(
+        **_target_parameters(target),
         port=target.port,
         dbname=target.name,
         user=target.user,
         password=target.password(),
         sslmode=target.sslmode,
         application_name=options.application_name,
-        connect_timeout=options.connect_timeout,
+        connect_timeout=target.connect_timeout_seconds or options.connect_timeout,
         options=" ".join(f"-c {setting}" for setting in server_settings),
         connection_factory=DeadlineConnection,
     )
     connection.deadline_seconds = options.query_deadline
     return connection
+
+
+def _target_parameters(target: DatabaseTarget) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"host": target.host}
+    if target.addresses:
+        # libpq wants a name for each address; certificates are checked against the name.
+        parameters["host"] = ",".join([target.host] * len(target.addresses))
+        parameters["hostaddr"] = ",".join(target.addresses)
+    if target.ca_file is not None:
+        parameters["sslrootcert"] = str(target.ca_file)
+    if target.isolated:
+        parameters |= {"passfile": os.devnull, "sslcert": os.devnull, "sslkey": os.devnull}
+        parameters |= {"gssencmode": "disable"}
+    return parameters
 
 
 class Connector:

@@ -18,6 +18,7 @@ class ConnectFailure(enum.StrEnum):
     DNS = "dns"
     UNREACHABLE = "unreachable"
     AUTH = "auth"
+    TLS = "tls"  # the server has none, or its certificate is not one to believe
     OTHER = "other"
 
 
@@ -48,6 +49,19 @@ _SERVER_SAID = {
         "permission denied for database",
     ),
 }
+
+# What libpq found out about the server's TLS before anything was said.
+_TLS = (
+    "server does not support ssl",
+    "certificate verify failed",
+    "does not match host name",
+    "could not get server's host name from server certificate",
+    "alert unknown ca",
+    "alert certificate",
+    "wrong version number",
+    "root certificate file",
+    "ssl was required",
+)
 
 # What the network did. libpq tries every address of a host in turn and reports each: the last one counts.
 _NETWORK_DID = {
@@ -94,6 +108,8 @@ def _classify_message(message: str) -> ConnectFailure | None:
             return failure
     if 'role "' in text and '" does not exist' in text:
         return ConnectFailure.AUTH
+    if any(phrase in text for phrase in _TLS):
+        return ConnectFailure.TLS
     last = {failure: max(map(text.rfind, phrases)) for failure, phrases in _NETWORK_DID.items()}
     failure, position = max(last.items(), key=lambda item: item[1])
     return failure if position >= 0 else None

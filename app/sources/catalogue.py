@@ -91,6 +91,7 @@ def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:
         ),
         database=DatabaseSource(
             {name: client.target for name, client in settings.client_databases.items()},
+            guard=guard,
             application_name=settings.instance,
             connect_timeout_seconds=settings.database_connect_timeout_seconds,
             query_deadline_seconds=settings.source_timeout_seconds,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import psycopg2
 from psycopg2.errors import LockNotAvailable, QueryCanceled
+from psycopg2.extensions import cursor as Cursor  # noqa: N812  a class, named as a function
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.database.deadline import QueryDeadlineExceededError
+from app.database.deadline import DeadlineConnection, QueryDeadlineExceededError
 from app.database.engine import ConnectOptions, open_connection
 from app.database.failures import ConnectFailure, classify_connect_error
+from app.net.guard import ADDRESSES_TRIED_MAX, Guard, ResolveError, TargetRefusedError
 from app.settings import DatabaseTarget
 from app.sources import (
     BYTES_MAX,
@@ -25,9 +28,15 @@ from app.sources import (
     source_call,
     too_much,
 )
+from app.sources.budget import Budget
 from app.sources.queries import QUERIES
 
+COLLECT_SECONDS_MAX = 60.0
+ROWS_FIRST = 10
+ROWS_AT_ONCE_MAX = 1000
+BATCH_BYTES = 1024**2
 _EVENT = "source_query_refused"
+_SCHEME = "postgresql"
 
 
 class DatabaseConfig(BaseModel):
@@ -54,11 +63,17 @@ class DatabaseSource:
         self,
         targets: Mapping[str, DatabaseTarget],
         *,
+        guard: Guard,
         application_name: str,
         connect_timeout_seconds: int,
         query_deadline_seconds: float,
+        collect_seconds_max: float = COLLECT_SECONDS_MAX,
+        bytes_max: int = BYTES_MAX,
     ) -> None:
         self._targets = targets
+        self._guard = guard
+        self._collect_seconds_max = collect_seconds_max
+        self._bytes_max = bytes_max
         self._options = ConnectOptions(
             application_name=application_name,
             connect_timeout=connect_timeout_seconds,
@@ -81,6 +96,11 @@ class DatabaseSource:
         if config.database not in self._targets:
             names = ", ".join(sorted(self._targets)) or "none"
             raise SourceRefusedError("database", f"unknown database; configured are: {names}", event=_EVENT)
+        target = self._targets[config.database]
+        try:
+            self._guard.check(_SCHEME, target.host, target.port)
+        except TargetRefusedError as exc:
+            raise SourceRefusedError("database", str(exc), event="source_target_refused") from exc
         query = QUERIES.get(config.query)
         if query is None:
             names = ", ".join(sorted(QUERIES))
@@ -98,21 +118,11 @@ class DatabaseSource:
     def _query(
         self, target: DatabaseTarget, sql: str, params: dict[str, Any], call: SourceCall
     ) -> list[Record]:
-        try:
-            connection = open_connection(target, self._options)
-        except (psycopg2.Error, OSError) as exc:
-            failure = classify_connect_error(exc)
-            outcome = (
-                failure.value if failure in (ConnectFailure.REFUSED, ConnectFailure.TIMEOUT) else "error"
-            )
-            raise SourceError(failure.value, str(exc).strip(), retryable=True, outcome=outcome) from exc
+        budget = Budget(self._collect_seconds_max, self._bytes_max)
+        connection = self._connect(target)
         try:
             with connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                if cursor.rowcount > RECORDS_MAX:
-                    raise too_much(f"{RECORDS_MAX} rows")
-                names = [column.name for column in cursor.description or ()]
-                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                records = _fetched(cursor, connection, sql, params, budget)
         except (QueryDeadlineExceededError, QueryCanceled, LockNotAvailable) as exc:
             raise SourceError("timeout", str(exc), retryable=True, outcome="timeout") from exc
         except psycopg2.OperationalError as exc:
@@ -121,9 +131,51 @@ class DatabaseSource:
             raise SourceError("query_failed", str(exc).strip(), retryable=False) from exc
         finally:
             connection.close()
-        call.records = len(rows)
-        body = orjson.dumps(rows, default=str)
-        if len(body) > BYTES_MAX:
-            raise too_much(f"{BYTES_MAX} bytes")
-        records: list[Record] = orjson.loads(body)
+        call.records = len(records)
         return records
+
+    def _connect(self, target: DatabaseTarget) -> DeadlineConnection:
+        options = self._options
+        try:
+            addresses = self._guard.resolve(
+                _SCHEME, target.host, target.port, timeout_seconds=options.connect_timeout
+            )
+            pinned = dataclasses.replace(
+                target, addresses=tuple(str(one) for one in addresses[:ADDRESSES_TRIED_MAX])
+            )
+            return open_connection(pinned, options)
+        except TargetRefusedError as exc:
+            raise SourceRefusedError("database", str(exc), event="source_target_refused") from exc
+        except ResolveError as exc:
+            raise SourceError("dns", str(exc), retryable=True) from exc
+        except (psycopg2.Error, OSError) as exc:
+            failure = classify_connect_error(exc)
+            outcome = (
+                failure.value if failure in (ConnectFailure.REFUSED, ConnectFailure.TIMEOUT) else "error"
+            )
+            raise SourceError(failure.value, str(exc).strip(), retryable=True, outcome=outcome) from exc
+
+
+def _fetched(
+    cursor: Cursor, connection: DeadlineConnection, sql: str, params: dict[str, Any], budget: Budget
+) -> list[Record]:
+    """Fetch a little at a time: what is too much is never held as a whole."""
+    records: list[Record] = []
+    rows_next = ROWS_FIRST
+    with connection.within(min(connection.deadline_seconds, budget.seconds_left)):
+        cursor.execute(f"DECLARE collected NO SCROLL CURSOR FOR {sql}", params)
+    while True:
+        with connection.within(min(connection.deadline_seconds, budget.seconds_left)):
+            cursor.execute(f"FETCH FORWARD {rows_next} FROM collected")
+        names = [column.name for column in cursor.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        body = orjson.dumps(rows, default=str)
+        budget.spend(len(body))
+        records += orjson.loads(body)
+        if len(records) > RECORDS_MAX:
+            raise too_much(f"{RECORDS_MAX} rows")
+        if len(rows) < rows_next:
+            return records
+        # As many as fit, if they are like these.
+        row_bytes = max(1, len(body) // len(rows))
+        rows_next = max(1, min(ROWS_AT_ONCE_MAX, BATCH_BYTES // row_bytes))

@@ -27,6 +27,7 @@ def test_a_query_that_the_server_ends_for_its_time_is_a_timeout(
 ) -> None:
     source = DatabaseSource(
         {"acme": target(postgres.port, "acme", "reader")},
+        guard=Guard([f"postgresql://127.0.0.1:{postgres.port}"]),
         application_name="test",
         connect_timeout_seconds=2,
         query_deadline_seconds=query_deadline_seconds,

@@ -22,7 +22,7 @@ def test_sources_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         '{"acme": {"host": "127.0.0.1", "port": 18053, "name": "acme", "user": "reader"}}',
     )
     settings = Settings()
-    assert str(settings.api_sources["evidence"]) == "http://127.0.0.1:18052/"
+    assert str(settings.api_sources["evidence"].url) == "http://127.0.0.1:18052/"
     assert settings.client_databases["acme"].target.port == 18053
 
 
