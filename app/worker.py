@@ -12,11 +12,12 @@ import structlog
 
 from app import __version__
 from app.avatars import tasks as avatars
-from app.database.engine import DATABASE_ERRORS, ConnectOptions, Database
+from app.database.engine import ConnectOptions, Database
 from app.health.probe import DependencyProbe
 from app.ingest import tasks as ingest
+from app.jobs.dispatcher import Dispatcher
 from app.jobs.handlers import Handler
-from app.jobs.leases import Leases
+from app.jobs.leases import WATCH_SECONDS, Leases
 from app.jobs.reconciler import Reconciler
 from app.jobs.tasks import JobRunner
 from app.jobs.wakeups import Announcer, Listener
@@ -30,8 +31,10 @@ from app.telemetry.metrics import runtime
 from app.telemetry.tracing import configure_tracing
 
 SUPERVISE_INTERVAL_SECONDS = 1.0
-# Heartbeat, reconciler and the release at the end each need a connection beside the job threads.
-EXTRA_CONNECTIONS = 2
+LAST_SECONDS = 1.5
+"""What the dispatcher and the finisher have at least to come to an end: one wait each."""
+# Dispatcher, finisher, heart and reconciler each need a connection beside the job threads.
+EXTRA_CONNECTIONS = 4
 
 log = structlog.get_logger()
 
@@ -62,19 +65,34 @@ class Worker:
         }
         self._leases = Leases(
             self._database,
+            owner=settings.instance,
             lease_seconds=settings.lease_seconds,
             limits={kind: handler.concurrency_max for kind, handler in handlers.items()},
+            client_running_max=settings.client_running_max,
         )
-        self._runner = JobRunner(self._database, handlers, self._stopping)
-        self._reconciler = Reconciler(self._database, Announcer(settings))
+        self._dispatcher = Dispatcher(
+            self._leases,
+            Listener(settings, self._stopping),
+            self._stopping,
+            threads=settings.worker_threads,
+            store_max=settings.worker_store_max,
+            poll_interval_seconds=settings.poll_interval_seconds,
+        )
+        self._runner = JobRunner(self._database, handlers, self._leases, self._stopping)
+        self._announcer = Announcer(settings)
+        self._reconciler = Reconciler(self._database, self._announcer)
         self._probe = DependencyProbe(settings, self._database.connector)
         runtime.WORKER_THREADS.set(settings.worker_threads)
         self._job_threads = [
-            threading.Thread(target=self._work, args=(number,), name=f"jobs-{number}", daemon=True)
+            threading.Thread(target=self._work, name=f"jobs-{number}", daemon=True)
             for number in range(settings.worker_threads)
         ]
+        self._dispatching = threading.Thread(target=self._dispatcher.run, name="dispatcher", daemon=True)
+        self._finishing = threading.Thread(target=self._runner.finisher.run, name="finisher", daemon=True)
         self._helper_threads = [
-            self._helper("lease-heart", self._leases.beat, settings.lease_seconds / 3, self._drained),
+            self._dispatching,
+            self._finishing,
+            self._helper("lease-heart", self._leases.beat, WATCH_SECONDS, self._drained),
             self._helper(
                 "reconciler", self._reconciler.run_once, settings.reconcile_interval_seconds, self._stopping
             ),
@@ -115,30 +133,23 @@ class Worker:
 
     def _drain(self) -> None:
         give_up_at = time.monotonic() + self._settings.drain_timeout_seconds
+        self._dispatcher.close()
         for thread in self._job_threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
+        self._runner.finisher.close()
+        for thread in (self._finishing, self._dispatching):
+            thread.join(max(LAST_SECONDS, give_up_at - time.monotonic()))
         self._drained.set()
-        self._leases.release_all()
+        self._leases.release(self._leases.snapshot())
+        self._announcer.close()
         self._probe.stop()
         self._database.close()
 
-    def _work(self, number: int) -> None:
-        owner = f"{self._settings.instance}/{number}"
-        listener = Listener(self._settings, self._stopping)
-        while not self._stopping.is_set():
-            try:
-                held = self._leases.claim(owner=owner)
-            except DATABASE_ERRORS:
-                self._stopping.wait(self._settings.poll_interval_seconds)
-                continue
-            if held is None:
-                listener.wait()
-                continue
-            try:
-                self._runner.run(held)
-            finally:
-                self._leases.drop(held)
-        listener.close()
+    def _work(self) -> None:
+        while (held := self._dispatcher.take()) is not None:
+            started = time.monotonic()
+            self._runner.run(held)
+            self._dispatcher.ran(time.monotonic() - started)
 
 
 def main(more_handlers: Mapping[str, Handler] | None = None) -> int:

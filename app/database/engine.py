@@ -32,6 +32,8 @@ PING_DEADLINE_SECONDS = 1.0
 PING_IDLE_SECONDS = 1.0
 """A connection that answered less than this ago is not pinged again: it would be a round trip per request."""
 POOL_RECYCLE_SECONDS = 1800
+IDLE_IN_TRANSACTION_MILLISECONDS = 10_000
+"""A process that is stopped in a transaction holds its locks for so long."""
 CONNECT_FAILED_LOGS_PER_SECOND = 5
 
 DATABASE_ERRORS = (DatabaseUnavailableError, exc.DBAPIError)
@@ -65,7 +67,7 @@ def open_connection(target: DatabaseTarget, options: ConnectOptions) -> Deadline
     server_settings = [
         f"statement_timeout={statement_timeout_ms}",
         f"lock_timeout={min(2000, statement_timeout_ms)}",
-        "idle_in_transaction_session_timeout=30000",
+        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MILLISECONDS}",
     ]
     if options.read_only:
         server_settings.append("default_transaction_read_only=on")
@@ -225,6 +227,7 @@ class Database:
             pool_recycle=POOL_RECYCLE_SECONDS,
             use_native_hstore=False,  # else each new connection asks for a type we do not use
         )
+        self._autocommitting = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         pool = self.engine.pool
         assert isinstance(pool, sqlalchemy.QueuePool)  # noqa: S101  a fact about create_engine, for the type checker
         metrics.DB_POOL_CONNECTIONS.labels("in_use").set_function(pool.checkedout)
@@ -264,6 +267,33 @@ class Database:
             if unavailable is None:
                 raise
             unavailable.outcome_unknown = committing
+            raise unavailable from cause
+
+    @contextmanager
+    def statement(self) -> Iterator[sqlalchemy.Connection]:
+        """Run one statement as a transaction of its own.
+
+        It needs no round trips to begin and to commit, and a process that is stopped in the middle leaves no
+        transaction open that holds what it has locked.
+
+        Raises:
+            DatabaseUnavailableError: As ``transaction``. ``outcome_unknown`` when no answer came.
+
+        """
+        asked_at = time.perf_counter()
+        try:
+            with self._autocommitting.connect() as connection:
+                runtime.DB_POOL_WAIT.observe(time.perf_counter() - asked_at)
+                yield connection
+        except exc.TimeoutError as cause:
+            raise DatabaseUnavailableError("pool_timeout") from cause
+        except exc.DBAPIError as cause:
+            unavailable = _translate(cause)
+            if unavailable is None:
+                raise
+            # An error of the server's has a code: then the statement has failed for certain.
+            answered = getattr(cause.orig, "pgcode", None) is not None
+            unavailable.outcome_unknown = not (answered or isinstance(cause.orig, ConnectError))
             raise unavailable from cause
 
     def close(self) -> None:

@@ -5,56 +5,80 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 
 from app.database.engine import DATABASE_ERRORS, Database
-from app.errors import FencedError
-from app.jobs.repository import ClaimedJob, JobRepository, Wanted
+from app.jobs.repository import ClaimedJob, JobRepository, Progressed, Wanted
 from app.telemetry import metrics
+
+WATCH_SECONDS = 1.0
+"""How often progress is noted, and how soon a running job learns that it was cancelled."""
 
 log = structlog.get_logger()
 
 
-@dataclass
+@dataclass(eq=False)
 class Held:
     """A job in progress. ``expires_at`` is monotonic and never later than what the database knows."""
 
     job: ClaimedJob
     expires_at: float
-    lost: threading.Event = field(default_factory=threading.Event)
+    claimed_at: float = field(default_factory=time.monotonic)
+    lost: bool = False
+    cancelled: bool = False
+    progress: tuple[int, int | None] | None = None
+    noted: tuple[int, int | None] | None = None
+
+    def fresh_progress(self) -> tuple[int, int | None] | None:
+        """Return what the database does not know yet."""
+        return self.progress if self.progress != self.noted else None
 
 
 class Leases:
     """All jobs in progress in this process. ``limits``: how many of each kind there may be, None for any."""
 
-    def __init__(self, database: Database, *, lease_seconds: float, limits: Mapping[str, int | None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str,
+        lease_seconds: float,
+        limits: Mapping[str, int | None],
+        client_running_max: int | None = None,
+    ) -> None:
         self._database = database
+        self._owner = owner
         self._limits = limits
         self._lease_seconds = lease_seconds
+        self._client_running_max = client_running_max
         self._lock = threading.Lock()
         self._held: dict[UUID, Held] = {}
+        self._beaten_at = 0.0
 
-    def claim(self, *, owner: str) -> Held | None:
-        """Take the next due job. Raises one of ``DATABASE_ERRORS``."""
+    def claim(self, *, limit: int, idle: int) -> tuple[list[Held], bool]:
+        """Take due jobs, ``idle`` of which start at once. Raises one of ``DATABASE_ERRORS``.
+
+        Also return whether others were taking some at that moment.
+        """
+        wanted = Wanted(self._rooms(), limit, idle)
         asked_at = time.monotonic()
-        with self._database.transaction() as connection:
-            taken, _ = JobRepository(connection).claim(
-                owner=owner,
+        capped = self._client_running_max is not None
+        with self._database.transaction() if capped else self._database.statement() as connection:
+            jobs, contended = JobRepository(connection).claim(
+                owner=self._owner,
                 lease_seconds=self._lease_seconds,
-                wanted=Wanted(self._rooms(), limit=1, idle=1),
+                wanted=wanted,
+                client_running_max=self._client_running_max,
             )
-        if not taken:
-            return None
-        [job] = taken
-        held = Held(job, asked_at + self._lease_seconds)
+        taken = [Held(job, asked_at + self._lease_seconds) for job in jobs]
         with self._lock:
-            self._held[job.id] = held
+            self._held.update((held.job.id, held) for held in taken)
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
-        return held
+        return taken, contended
 
     def _rooms(self) -> dict[str, int | None]:
         """Return how many more of each kind this process may run; None for any number."""
@@ -66,42 +90,79 @@ class Leases:
             if limit is None or running[kind] < limit
         }
 
-    def drop(self, held: Held) -> None:
-        """Forget a job that has ended here."""
+    def drop(self, ended: Iterable[Held]) -> None:
+        """Forget jobs that have ended here."""
         with self._lock:
-            self._held.pop(held.job.id, None)
+            for held in ended:
+                self._held.pop(held.job.id, None)
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
 
-    def _snapshot(self) -> list[Held]:
+    def snapshot(self) -> list[Held]:
+        """Return all jobs held now."""
         with self._lock:
             return list(self._held.values())
 
     def beat(self) -> None:
-        """Renew every lease; mark those that others own by now."""
-        held = self._snapshot()
+        """Renew every lease when it is time to, note progress, and mark what is lost or cancelled."""
+        if time.monotonic() - self._beaten_at >= self._lease_seconds / 3:
+            self._renew(self.snapshot())
+            return
+        settled_at = time.monotonic() - WATCH_SECONDS
+        self._watch([held for held in self.snapshot() if held.claimed_at <= settled_at])
+
+    def _renew(self, held: Sequence[Held]) -> None:
+        asked_at = time.monotonic()
+        if held:
+            pairs = [(one.job.id, one.job.epoch) for one in held]
+            try:
+                with self._database.statement() as connection:
+                    kept = JobRepository(connection).beat(pairs, lease_seconds=self._lease_seconds)
+            except DATABASE_ERRORS:
+                return  # the next beat may get through; a lease that runs out is another worker's affair
+            for one in held:
+                if one.job.id in kept:
+                    one.expires_at = asked_at + self._lease_seconds
+            _mark(held, kept)
+        self._beaten_at = asked_at
+
+    def _watch(self, held: Sequence[Held]) -> None:
         if not held:
             return
-        asked_at = time.monotonic()
+        fresh = [(one, one.fresh_progress()) for one in held]
         try:
-            with self._database.transaction() as connection:
-                kept = JobRepository(connection).beat(
-                    [(one.job.id, one.job.epoch) for one in held], lease_seconds=self._lease_seconds
+            with self._database.statement() as connection:
+                kept = JobRepository(connection).watch(
+                    [
+                        Progressed(one.job.id, one.job.epoch, *(progress or (None, None)))
+                        for one, progress in fresh
+                    ]
                 )
         except DATABASE_ERRORS:
-            return  # the next beat may get through; a lease that runs out is another worker's affair
-        for one in held:
-            if one.job.id in kept:
-                one.expires_at = asked_at + self._lease_seconds
-            else:
-                one.lost.set()
+            return
+        for one, progress in fresh:
+            if progress is not None:
+                one.noted = progress
+        _mark(held, kept)
 
-    def release_all(self) -> None:
-        """Give back what is still running, so that another worker need not wait for the lease."""
-        for one in self._snapshot():
-            try:
-                with self._database.transaction() as connection:
-                    JobRepository(connection).release(one.job)
-            except (*DATABASE_ERRORS, FencedError) as exc:
+    def release(self, unwanted: Sequence[Held]) -> None:
+        """Give jobs back that were not run to an end here: the attempts do not count."""
+        if not unwanted:
+            return
+        try:
+            with self._database.statement() as connection:
+                released = JobRepository(connection).release([one.job for one in unwanted])
+        except DATABASE_ERRORS as exc:
+            for one in unwanted:
                 log.warning("job_release_failed", job_id=str(one.job.id), error=str(exc))
-            else:
-                log.info("job_released", job_id=str(one.job.id))
+            return
+        self.drop(unwanted)
+        for job_id in released:
+            log.info("job_released", job_id=str(job_id))
+
+
+def _mark(held: Sequence[Held], kept: Mapping[UUID, bool]) -> None:
+    for one in held:
+        if one.job.id not in kept:
+            one.lost = True
+        elif kept[one.job.id]:
+            one.cancelled = True

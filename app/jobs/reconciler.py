@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 class Reconciler:
-    """Every worker has one; an advisory lock lets one at a time rescue."""
+    """Every worker has one; one at a time rescues."""
 
     def __init__(self, database: Database, announcer: Announcer) -> None:
         self._database = database
@@ -22,13 +22,12 @@ class Reconciler:
 
     def run_once(self) -> None:
         """Reconcile. Without the database the gauges keep what was last known."""
-        rescued: list[Rescued] = []
+        # Each is a transaction of its own: a worker that is stopped in between holds nothing up.
         try:
-            with self._database.transaction() as connection:
-                repository = JobRepository(connection)
-                if repository.lock_reconciler():
-                    rescued = repository.rescue()
-                figures = repository.figures()
+            with self._database.statement() as connection:
+                rescued = JobRepository(connection).rescue()
+            with self._database.statement() as connection:
+                figures = JobRepository(connection).figures()
         except DATABASE_ERRORS:
             return
         for one in rescued:

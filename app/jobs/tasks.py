@@ -13,11 +13,13 @@ from sqlalchemy.exc import DataError
 
 from app.database.engine import Database
 from app.errors import DatabaseUnavailableError, FencedError
-from app.jobs.handlers import Attempt, Effect, Handler, JobError
-from app.jobs.leases import Held
+from app.jobs import outcomes
+from app.jobs.errors import JobCancelledError
+from app.jobs.finisher import BODY_BYTES_MAX, Done, Finisher
+from app.jobs.handlers import Attempt, Effect, Handler, JobError, StoreRecords
+from app.jobs.leases import Held, Leases
 from app.jobs.repository import JobRepository
 from app.models import JobState
-from app.telemetry import clients, metrics
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 RETRY_BASE_SECONDS = 0.5
@@ -36,29 +38,38 @@ def retry_delay_seconds(attempt: int, *, jitter: Callable[[], float] = random.ra
 
 
 class _Progress:
-    """Tells an attempt when it has lost its job."""
+    """Remembers how far an attempt is, and tells it when it has lost its job; the heart does the rest."""
 
     def __init__(self, held: Held) -> None:
         self._held = held
 
     def report(self, done: int, total: int | None = None) -> None:
-        """Nothing is kept yet."""
+        """Say how much of the work is done."""
+        self._held.progress = (done, total)
 
     def check(self) -> None:
-        """Raise ``FencedError`` when another worker owns the job."""
-        if self._held.lost.is_set():
+        """Raise ``FencedError`` when another worker owns the job, or ``JobCancelledError``."""
+        if self._held.lost:
             raise FencedError
+        if self._held.cancelled:
+            raise JobCancelledError
 
 
 class JobRunner:
     """Runs claimed jobs to one of their ends."""
 
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], stopping: threading.Event
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        leases: Leases,
+        stopping: threading.Event,
     ) -> None:
         self._database = database
         self._handlers = handlers
+        self._leases = leases
         self._stopping = stopping
+        self.finisher = Finisher(database, leases, stopping, self._end_alone)
 
     def run(self, held: Held) -> None:
         """Run one attempt. Never raises for what a job, a source or the database did."""
@@ -79,49 +90,66 @@ class JobRunner:
             span.set("dcs.attempt", job.attempt)
             span.set("dcs.request_id", job.request_id)
             log.info("job_claimed", epoch=job.epoch)
-            self._guarded(held, lambda: self._survive(held, started))
-        metrics.JOB_DURATION.labels(job.source_type).observe(time.monotonic() - started)
+            done: list[Done] = []
+            self._guarded(held, lambda: done.extend(self._attempt(held, started)))
+            if done:
+                self.finisher.add(done[0])
+            else:
+                self._leases.drop([held])
 
-    @staticmethod
-    def _guarded(held: Held, act: Callable[[], None]) -> None:
+    def _end_alone(self, done: Done) -> None:
+        self._guarded(done.held, lambda: self._succeed(done.held, done.effect, done.started, done.unsure))
+
+    def _guarded(self, held: Held, act: Callable[[], None]) -> None:
+        # A job must not take its thread with it: that would end the worker, and the next, and the next.
         # Whatever is dropped here runs again when its lease is over, and is dead when that helps nothing.
+        started = time.monotonic()
+
+        def survive() -> None:
+            try:
+                act()
+            except JobCancelledError:
+                self._finish(held, JobState.CANCELLED, lambda repository, _: repository.cancelled(held.job))
+                outcomes.cancelled(held)
+            except (FencedError, DatabaseUnavailableError):
+                raise
+            except Exception as exc:
+                log.exception("job_attempt_crashed")
+                self._retry_or_bury(held, started, "unexpected", repr(exc))
+
         try:
-            act()
+            survive()
         except FencedError:
-            log.warning("job_fenced", epoch=held.job.epoch)
+            outcomes.fenced(held)
         except DatabaseUnavailableError as exc:
-            log.warning("job_abandoned", reason=exc.reason)
+            outcomes.abandoned(exc.reason)
         except Exception:
             log.exception("job_attempt_crashed")
 
-    def _survive(self, held: Held, started: float) -> None:
-        # A job must not take its thread with it: that would end the worker, and the next, and the next.
-        try:
-            self._attempt(held, started)
-        except (FencedError, DatabaseUnavailableError):
-            raise
-        except Exception as exc:
-            log.exception("job_attempt_crashed")
-            self._retry_or_bury(held, "unexpected", repr(exc))
-
-    def _attempt(self, held: Held, started: float) -> None:
+    def _attempt(self, held: Held, started: float) -> list[Done]:
+        """Return the job if it may be finished together with others."""
         job = held.job
         handler = self._handlers.get(job.source_type)
         if handler is None:
             raise DatabaseUnavailableError("unknown_kind")  # cannot be: only known kinds are claimed
+        progress = _Progress(held)
+        progress.check()  # it may have been cancelled before any thread was free for it
         try:
-            effect = handler.run(Attempt(job, _Progress(held)))
+            effect = handler.run(Attempt(job, progress))
         except JobError as exc:
             if exc.retryable:
                 self._retry_or_bury(
-                    held, exc.reason, str(exc), exc.retry_after_seconds, attempted=exc.attempted
+                    held, started, exc.reason, str(exc), exc.retry_after_seconds, attempted=exc.attempted
                 )
             else:
-                self._give_up(held, JobState.FAILED, exc.reason, str(exc))
-        else:
-            self._succeed(held, effect, started)
+                self._give_up(held, started, JobState.FAILED, exc.reason, str(exc))
+            return []
+        if isinstance(effect, StoreRecords) and len(effect.collected.body) <= BODY_BYTES_MAX:
+            return [Done(held, effect, started)]
+        self._succeed(held, effect, started)
+        return []
 
-    def _succeed(self, held: Held, effect: Effect, started: float) -> None:
+    def _succeed(self, held: Held, effect: Effect, started: float, unsure: bool = False) -> None:  # noqa: FBT001, FBT002
         job = held.job
         count = effect.record_count or 0
 
@@ -136,31 +164,23 @@ class JobRunner:
                 effect.apply(connection, job)
 
         try:
-            self._finish(held, JobState.SUCCEEDED, finish)
+            self._finish(held, JobState.SUCCEEDED, finish, unsure=unsure)
         except DataError as exc:  # such as a NUL character, which jsonb cannot hold
-            self._give_up(held, JobState.FAILED, "unstorable", str(exc.orig).strip())
+            self._give_up(held, started, JobState.FAILED, "unstorable", str(exc.orig).strip())
             return
-        metrics.RECORDS_STORED.labels(job.source_type).inc(count)
-        metrics.JOBS_FINISHED.labels(job.source_type, "succeeded").inc()
-        clients.count_job(job.client_id, "succeeded")
-        log.info(
-            "job_succeeded",
-            records=count,
-            duration_ms=round((time.monotonic() - started) * 1000, 2),
-        )
+        outcomes.succeeded(held, count, started)
 
-    def _give_up(self, held: Held, state: JobState, reason: str, message: str) -> None:
+    def _give_up(self, held: Held, started: float, state: JobState, reason: str, message: str) -> None:
         job = held.job
         self._finish(
             held, state, lambda repository, _: repository.give_up(job, state, reason=reason, message=message)
         )
-        metrics.JOBS_FINISHED.labels(job.source_type, state.value).inc()
-        clients.count_job(job.client_id, state.value)
-        log.warning("job_failed", outcome=state.value, reason=reason, error=message)
+        outcomes.gave_up(held, state, reason, message, started)
 
     def _retry_or_bury(
         self,
         held: Held,
+        started: float,
         reason: str,
         message: str,
         retry_after_seconds: float | None = None,
@@ -170,7 +190,7 @@ class JobRunner:
         job = held.job
         # Attempts that a dying worker took away do not count against the job.
         if attempted and job.attempt - job.rescues >= job.max_attempts:
-            self._give_up(held, JobState.DEAD, reason, message)
+            self._give_up(held, started, JobState.DEAD, reason, message)
             return
         delay = max(
             retry_delay_seconds(job.attempt), min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX)
@@ -182,16 +202,22 @@ class JobRunner:
                 job, delay_seconds=delay, reason=reason, message=message, attempted=attempted
             ),
         )
-        log.warning("job_retried", reason=reason, error=message, delay_seconds=round(delay, 2))
+        outcomes.retried(held, reason, message, delay, started)
 
-    def _finish(self, held: Held, end: JobState, act: Callable[[JobRepository, Connection], None]) -> None:
+    def _finish(
+        self,
+        held: Held,
+        end: JobState,
+        act: Callable[[JobRepository, Connection], None],
+        *,
+        unsure: bool = False,
+    ) -> None:
         # The work is done: while the lease lives it is worth waiting for the database to come back. The
         # fence makes this safe even when a commit that seemed to fail has taken place: then the job has
         # ended, and the next heartbeat takes it for lost.
-        unsure = False
         give_up_at = time.monotonic() + FINISH_SECONDS_MAX
         while True:
-            if held.lost.is_set() and not unsure:
+            if held.lost and not unsure:
                 raise FencedError
             try:
                 with self._database.transaction() as connection:

@@ -12,55 +12,93 @@ from app.settings import Settings
 
 LIST = "dcs:wakeup"
 LIST_LENGTH_MAX = 100
+AT_ONCE_MAX = 20
+"""Wake-ups for what was announced together: more jobs than that keep the woken workers busy anyway."""
 HOLD_OFF_SECONDS = 1.0
+WAIT_SECONDS_MAX = 1.0
+CLOSE_SECONDS_MAX = 0.5
 
 
 class Announcer:
-    """Says that there is work. After a failure it is silent for a second: requests must not wait."""
+    """Says that there is work, from a thread of its own: whoever announces never waits for Redis.
+
+    What is announced while one call is under way goes out with the next. After a failure it is silent for
+    a second.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._redis = redis_client(settings)
-        self._not_before = 0.0
+        self._changed = threading.Condition()
+        self._due = 0
+        self._closed = False
+        self._thread: threading.Thread | None = None
 
     def announce(self) -> None:
         """Wake one worker, if Redis is there."""
-        if time.monotonic() < self._not_before:
-            return
+        with self._changed:
+            self._due = min(self._due + 1, AT_ONCE_MAX)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._due and not self._closed:
+                    self._changed.wait()
+                due, self._due = self._due, 0
+                if not due:
+                    return
+            if not self._push(due):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, HOLD_OFF_SECONDS)
+
+    def _push(self, count: int) -> bool:
         try:
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.lpush(LIST, "1")
+                pipe.lpush(LIST, *["1"] * count)
                 pipe.ltrim(LIST, 0, LIST_LENGTH_MAX - 1)
                 pipe.execute()
         except redis.RedisError as exc:
-            self._not_before = time.monotonic() + HOLD_OFF_SECONDS
             record_redis_error(exc)
+            return False
+        return True
 
     def close(self) -> None:
-        """Close the connections."""
+        """Say what is still to be said, and close the connections."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(CLOSE_SECONDS_MAX)
         self._redis.close()
 
 
 class Listener:
-    """Waits for work. One per thread."""
+    """Waits for work. No single wait is long, so that a process that stops need not wait for it."""
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         self._poll_seconds = settings.poll_interval_seconds
-        self._redis = redis_client(settings, blocking_seconds=self._poll_seconds)
+        self._redis = redis_client(settings, blocking_seconds=WAIT_SECONDS_MAX)
         self._stopping = stopping
         self._not_before = 0.0
 
     def wait(self) -> None:
         """Return when there may be work: on a wake-up, or after the poll interval."""
-        if time.monotonic() < self._not_before:
-            self._stopping.wait(self._poll_seconds)
-            return
-        try:
-            self._redis.blpop([LIST], timeout=self._poll_seconds)
-        except redis.RedisError as exc:
-            record_redis_error(exc)
+        until = time.monotonic() + self._poll_seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping.is_set():
             # Without Redis the database is polled; Redis itself is asked less often.
-            self._not_before = time.monotonic() + HOLD_OFF_SECONDS
-            self._stopping.wait(self._poll_seconds)
+            if time.monotonic() < self._not_before:
+                self._stopping.wait(left)
+                return
+            try:
+                if self._redis.blpop([LIST], timeout=min(left, WAIT_SECONDS_MAX)) is not None:
+                    return
+            except redis.RedisError as exc:
+                record_redis_error(exc)
+                self._not_before = time.monotonic() + HOLD_OFF_SECONDS
 
     def close(self) -> None:
         """Close the connection."""

@@ -45,10 +45,15 @@ class TcpForwarder:
         self._doom: bytes | None = None
         self.delay_seconds = 0.0
         """How long each chunk of the upstream's answers is kept back."""
+        self._last_word = b"COMMIT"
 
     def lose_answer_to_commit_after(self, statement: bytes) -> None:
         """Let the next COMMIT after ``statement`` take place, but cut the connection instead of saying so."""
-        self._doom = statement
+        self._doom, self._last_word = statement, b"COMMIT"
+
+    def lose_answer_to(self, statement: bytes) -> None:
+        """Let the next such statement take place, but cut the connection instead of saying so."""
+        self._doom = self._last_word = statement
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.socket()
@@ -110,7 +115,7 @@ class TcpForwarder:
     def _listen_in(self, talk: _Talk, chunk: bytes) -> None:
         if self._doom is not None and self._doom in chunk:
             talk.doomed, self._doom = True, None
-        if talk.doomed and b"COMMIT" in chunk:
+        if talk.doomed and self._last_word in chunk:
             talk.muted = True
 
     def _pump(

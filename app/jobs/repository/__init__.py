@@ -5,8 +5,8 @@ Each change of a job's state writes its row of the audit log (``job_events``) in
 
 from __future__ import annotations
 
-from app.jobs.repository.claiming import ClaimedJob, Claiming, Wanted
-from app.jobs.repository.ending import Ending
+from app.jobs.repository.claiming import ClaimedJob, Claiming, Progressed, Wanted
+from app.jobs.repository.ending import Ending, Succeeded
 from app.jobs.repository.reading import Reading
 from app.jobs.repository.submitting import NewJob, Submitting
 from app.jobs.repository.upkeep import QueueFigures, Rescued, Upkeep
@@ -15,8 +15,10 @@ __all__ = [
     "ClaimedJob",
     "JobRepository",
     "NewJob",
+    "Progressed",
     "QueueFigures",
     "Rescued",
+    "Succeeded",
     "Wanted",
 ]
 

@@ -43,7 +43,6 @@ _RETRY = _end(
     "state = 'queued', error = CAST(:error AS jsonb), attempt = attempt - :uncounted, "
     "run_at = now() + make_interval(secs => :delay_seconds)",
 )
-_RELEASE = _end("'released'", "state = 'queued', attempt = attempt - 1, run_at = now()")
 _CANCEL = _end(
     "'cancelled'", "state = 'cancelled', finished_at = now()", only="cancel_requested_at IS NOT NULL"
 )
@@ -86,6 +85,27 @@ _SUCCEED_MANY = text(
     """
 )
 
+# A job keeps its place in the queue: it was given back for no fault of its own.
+_RELEASE = text(
+    """
+    WITH ended AS (
+        UPDATE jobs
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+            attempt = attempt - 1, started_at = CASE WHEN attempt > 1 THEN started_at END,
+            finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END,
+            lease_owner = NULL, lease_until = NULL, events = events + 1, updated_at = now()
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS held (id, epoch)
+        WHERE jobs.id = held.id AND jobs.epoch = held.epoch AND state = 'running'
+        RETURNING jobs.id, jobs.client_id, jobs.events, jobs.epoch, jobs.state
+    ), audited AS (
+        INSERT INTO job_events (job_id, seq, client_id, event, epoch)
+        SELECT id, events, client_id, CASE state WHEN 'queued' THEN 'released' ELSE state END, epoch
+        FROM ended
+    )
+    SELECT id FROM ended
+    """
+)
+
 
 @dataclass(frozen=True)
 class Succeeded:
@@ -98,7 +118,8 @@ class Succeeded:
 class Ending(Queries):
     """What workers do with jobs they are done with.
 
-    All raise ``FencedError`` if another owns the job by now, ``JobCancelledError`` if it is to be cancelled.
+    Those for one job raise ``FencedError`` if another owns it by now, ``JobCancelledError`` if it is to be
+    cancelled.
     """
 
     def succeed(self, job: ClaimedJob, *, record_count: int) -> None:
@@ -133,9 +154,10 @@ class Ending(Queries):
         uncounted = 0 if attempted else 1
         self._end(_RETRY, job, detail, delay_seconds=delay_seconds, error=error, uncounted=uncounted)
 
-    def release(self, job: ClaimedJob) -> None:
-        """Give a job back unharmed: the attempt does not count."""
-        self._end(_RELEASE, job)
+    def release(self, held: Sequence[ClaimedJob]) -> set[UUID]:
+        """Give jobs back unharmed: the attempts do not count. Return those that were still ours to give."""
+        values = {"ids": [str(job.id) for job in held], "epochs": [job.epoch for job in held]}
+        return {row.id for row in self._connection.execute(_RELEASE, values)}
 
     def cancelled(self, job: ClaimedJob) -> None:
         """End a job that is to be cancelled."""

@@ -16,7 +16,7 @@ _RESCUE = text(
     """
     WITH overdue AS (
         SELECT id, lease_owner FROM jobs
-        WHERE state = 'running' AND lease_until < now()
+        WHERE state = 'running' AND lease_until < now() AND (SELECT pg_try_advisory_xact_lock(:lock))
         ORDER BY lease_until
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
@@ -51,7 +51,7 @@ _FIGURES = text(
     """
 )
 
-_RECONCILE_LOCK = 0x0DC5_0002
+RECONCILE_LOCK = 0x0DC5_0002
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,12 @@ class QueueFigures:
 class Upkeep(Queries):
     """What the reconciler does."""
 
-    def lock_reconciler(self) -> bool:
-        """Return whether this transaction is the one that may reconcile."""
-        query = text("SELECT pg_try_advisory_xact_lock(:key)")
-        return bool(self._connection.execute(query, {"key": _RECONCILE_LOCK}).scalar_one())
-
     def rescue(self) -> list[Rescued]:
-        """Queue jobs whose lease ran out again; those rescued too often are dead: they kill workers."""
-        rows = self._connection.execute(_RESCUE, {"limit": RESCUE_BATCH_MAX})
+        """Queue jobs whose lease ran out again; those rescued too often are dead: they kill workers.
+
+        One transaction at a time does it: while another does, there is nothing to rescue.
+        """
+        rows = self._connection.execute(_RESCUE, {"limit": RESCUE_BATCH_MAX, "lock": RECONCILE_LOCK})
         return [
             Rescued(row.id, row.source_type, JobState(row.state), row.lease_owner, row.rescues)
             for row in rows

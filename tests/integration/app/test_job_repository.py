@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from app.database.engine import Database
 from app.errors import FencedError
-from app.jobs.repository import ClaimedJob, JobRepository, NewJob, Wanted
+from app.jobs.repository import ClaimedJob, JobRepository, NewJob, Progressed, Succeeded, Wanted
+from app.jobs.repository.upkeep import RECONCILE_LOCK
 from app.models import JobState
 from app.sources import encoded
 
@@ -129,13 +130,18 @@ def test_every_other_end_is_fenced_too(database: Database) -> None:
     acts: list[Callable[[JobRepository], None]] = [
         lambda repository: repository.give_up(job, JobState.FAILED, reason="x", message="x"),
         lambda repository: repository.retry(job, delay_seconds=0.0, reason="x", message="x"),
-        lambda repository: repository.release(job),
+        lambda repository: repository.cancelled(job),
     ]
     for act in acts:
         with pytest.raises(FencedError), database.transaction() as connection:
             act(JobRepository(connection))
     with database.transaction() as connection:
-        assert JobRepository(connection).beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == {}
+        repository = JobRepository(connection)
+        assert repository.beat([(job.id, job.epoch)], lease_seconds=LEASE_SECONDS) == {}
+        assert repository.watch([Progressed(job.id, job.epoch, 1, 2)]) == {}
+        assert repository.release([job]) == set()
+        assert repository.succeed_many([Succeeded(job, encoded([{"n": 1}]))]) == set()
+    assert stored(database, job.id) == []
 
 
 def test_a_heartbeat_renews_the_lease(database: Database) -> None:
@@ -178,7 +184,7 @@ def test_a_released_job_has_lost_no_attempt(database: Database) -> None:
     job_id = insert(database)
     job = claimed(database)
     with database.transaction() as connection:
-        JobRepository(connection).release(job)
+        assert JobRepository(connection).release([job]) == {job.id}
     assert (row(database, job_id).state, row(database, job_id).attempt) == ("queued", 0)
     assert claimed(database).epoch == job.epoch + 1
 
@@ -214,13 +220,16 @@ def test_figures_count_what_is_due(database: Database) -> None:
     assert figures.oldest_due_unix > 1_000_000
 
 
-def test_one_transaction_reconciles_at_a_time(database: Database) -> None:
+def test_one_transaction_rescues_at_a_time(database: Database) -> None:
+    job_id = insert(database)
+    claimed(database)
+    execute(database, "UPDATE jobs SET lease_until = now() - interval '1 s'")
     with database.transaction() as one:
-        assert JobRepository(one).lock_reconciler()
-        with database.transaction() as other:
-            assert not JobRepository(other).lock_reconciler()
-    with database.transaction() as later:
-        assert JobRepository(later).lock_reconciler()
+        one.execute(text(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})"))
+        with database.statement() as other:
+            assert JobRepository(other).rescue() == []
+    with database.statement() as later:
+        assert [rescued.id for rescued in JobRepository(later).rescue()] == [job_id]
 
 
 def test_a_kind_that_is_not_asked_for_is_left_to_others(database: Database) -> None:
