@@ -18,6 +18,8 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.access import endpoints as access
+from app.apidocs.document import DESCRIPTION, install_document, operation_id
+from app.apidocs.page import install_page
 from app.avatars import endpoints as avatars
 from app.cache.cache import Cache
 from app.context import Context
@@ -78,8 +80,12 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Data Collection Service",
         version=__version__,
-        description="Collects records from APIs, databases and files of a client environment.",
+        description=DESCRIPTION,
         lifespan=lifespan,
+        generate_unique_id_function=operation_id,
+        openapi_url="/openapi.json" if settings.docs_enabled else None,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.probe = probe
@@ -107,7 +113,11 @@ def create_app(settings: Settings) -> FastAPI:
     for slice_ in (access, jobs, ingest, avatars):
         slice_.install(app, context)
     routers = (health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
-    access.guard(app, [route for router in routers for route in router.routes])
+    routes = [route for router in routers for route in router.routes]
+    install_document(app, routes)
+    if settings.docs_enabled:
+        install_page(app)
+    access.guard(app, routes)
     app.add_middleware(TelemetryMiddleware)  # last added is outermost: it sees what the guard refuses
     metrics.initialise(
         __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,20 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.errors import DcsError, FieldError, InvalidRequestError, SubmissionUnknownError
+from app.errors import (
+    DatabaseUnavailableError,
+    DcsError,
+    FieldError,
+    InvalidRequestError,
+    OverloadedError,
+    SubmissionUnknownError,
+)
 from app.sources import SourceType
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 _TAGS = frozenset(SourceType)
 
 log = structlog.get_logger()
@@ -27,18 +36,26 @@ log = structlog.get_logger()
 class FieldProblem(BaseModel):
     """One thing wrong with one field."""
 
-    field: str = Field(examples=["config.page_size"])
-    message: str
+    field: str = Field(description="Where it is, with dots.", examples=["config.page_size"])
+    message: str = Field(
+        description="What is wrong with it.", examples=["Input should be greater than or equal to 1"]
+    )
 
 
 class Problem(BaseModel):
     """What every error looks like (``application/problem+json``)."""
 
-    type: str = Field(examples=["urn:dcs:problem:job-not-found"])
-    title: str
-    status: int
-    detail: str
-    instance: str = Field(description="The path asked for.")
+    type: str = Field(
+        description="Which error it is. Constant: programs may compare it.",
+        examples=["urn:dcs:problem:job-not-found"],
+    )
+    title: str = Field(description="The same for people. Constant.", examples=["No such job"])
+    status: int = Field(description="The status code of the answer.", examples=[404])
+    detail: str = Field(
+        description="What happened this time, and what to do.",
+        examples=["No job has this id. Use the `job_id` that the trigger request returned."],
+    )
+    instance: str = Field(description="The path asked for.", examples=["/api/v1/jobs/status/…"])
     request_id: str = Field(
         description="In the logs of every part of the service; also the header `X-Request-ID`.",
         examples=["6f1d8a4c2b7e4d0f9a3c5e7b1d2f4a68"],
@@ -54,31 +71,48 @@ class Problem(BaseModel):
     )
 
 
-def responses(*status_codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return what a route documents about its errors."""
-    return {
-        code: {
-            "model": Problem,
-            "description": HTTPStatus(code).phrase,
+_USUAL: dict[int, tuple[type[DcsError], ...]] = {
+    422: (InvalidRequestError,),
+    503: (DatabaseUnavailableError, OverloadedError),
+}
+
+
+def responses(*errors: int | type[DcsError]) -> dict[int | str, dict[str, Any]]:
+    """Return what a route documents about its errors: status codes, or better the errors themselves."""
+    found: dict[int, list[type[DcsError]]] = {}
+    for error in errors:
+        if isinstance(error, int):
+            found.setdefault(error, []).extend(_USUAL.get(error, ()))
+        else:
+            found.setdefault(error.status_code, []).append(error)
+    return {code: _documented(code, classes) for code, classes in sorted(found.items())}
+
+
+def _documented(code: int, errors: Sequence[type[DcsError]]) -> dict[str, Any]:
+    phrase = HTTPStatus(code).phrase
+    # Without a class of ours: what nginx, or the framework, answers.
+    shown = [(error.slug, error.title, inspect.getdoc(error) or "") for error in errors] or [
+        (phrase.lower().replace(" ", "-"), phrase, HTTPStatus(code).description or f"{phrase}.")
+    ]
+    examples = {
+        slug: {
+            "summary": title,
+            "value": {
+                "type": f"urn:dcs:problem:{slug}",
+                "title": title,
+                "status": code,
+                "detail": " ".join(detail.split()),
+                "instance": "/api/v1/…",
+                "request_id": "6f1d8a4c2b7e4d0f9a3c5e7b1d2f4a68",
+            },
         }
-        for code in status_codes
+        for slug, title, detail in shown
     }
-
-
-def _document(app: FastAPI) -> None:
-    # FastAPI documents every answer with the media type of the good one.
-    original = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = original()
-        operations = [operation for path in schema["paths"].values() for operation in path.values()]
-        for answer in (answer for operation in operations for answer in operation["responses"].values()):
-            content = answer.get("content", {})
-            if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
-                content["application/problem+json"] = content.pop("application/json")
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    return {
+        "model": Problem,
+        "description": "; ".join(title for _, title, _ in shown) + ".",
+        "content": {PROBLEM_MEDIA_TYPE: {"examples": examples}},
+    }
 
 
 def _response(
@@ -107,7 +141,7 @@ def _response(
         problem.model_dump(mode="json", exclude_none=True),
         status_code=status,
         headers=dict(headers or {}),
-        media_type="application/problem+json",
+        media_type=PROBLEM_MEDIA_TYPE,
     )
 
 
@@ -172,4 +206,3 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    _document(app)

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings
 class TelemetrySettings(BaseSettings):
     """Declared here, read there."""
 
+    docs_enabled: bool = True
+    """Whether /docs and /openapi.json are served. They need no key."""
     otlp_traces_endpoint: HttpUrl | None = None
     """Full OTLP/HTTP URL for spans, ``…/v1/traces``. Left out: none are kept; log lines have trace ids."""
     traces_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
