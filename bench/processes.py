@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -61,16 +61,11 @@ class Program:
         if self.process.poll() is not None:
             raise BenchError(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
 
-    def family(self) -> list[psutil.Process]:
-        """Return the process and all below it that live."""
-        with suppress(psutil.NoSuchProcess):
-            return [self.process, *self.process.children(recursive=True)]
-        return []
-
     def stop(self) -> None:
         """End it and all below it."""
-        family = self.family()
+        family: Sequence[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
+            family = family_of(self.process.pid)()
             self.process.terminate()
         _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS_MAX)
         for process in alive:
@@ -123,23 +118,42 @@ class Programs:
         self.stop()
 
 
+Group = Callable[[], Sequence[psutil.Process]]
+"""The processes that belong together now: PostgreSQL, for one, starts a new one for each connection."""
+
+
+def family_of(pid: int) -> Group:
+    """Return the group of a process and all below it."""
+    process = psutil.Process(pid)
+
+    def family() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return [process, *process.children(recursive=True)]
+        return []
+
+    return family
+
+
 class Usage:
-    """CPU (in cores) and memory of groups of processes while a body runs, sampled."""
+    """CPU time and memory of groups of processes while a body runs, sampled."""
 
     INTERVAL_SECONDS = 0.5
 
-    def __init__(self, groups: Mapping[str, Sequence[psutil.Process]]) -> None:
+    def __init__(self, groups: Mapping[str, Group]) -> None:
         self._groups = groups
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._before: dict[str, float] = {}
+        self._before: dict[str, dict[int, float]] = {}
+        self._latest: dict[str, dict[int, float]] = {name: {} for name in groups}
         self._started = 0.0
-        self.cores: dict[str, float] = {}
+        self.seconds = 0.0
+        self.cpu_seconds: dict[str, float] = {}
         self.rss_bytes_max: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
-        self._before = {name: _cpu_seconds(group) for name, group in self._groups.items()}
+        self._look()
+        self._before = {name: dict(pids) for name, pids in self._latest.items()}
         self._thread.start()
         return self
 
@@ -148,26 +162,24 @@ class Usage:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        passed = time.monotonic() - self._started
-        for name, group in self._groups.items():
-            self.cores[name] = (_cpu_seconds(group) - self._before[name]) / passed
+        self._look()
+        self.seconds = time.monotonic() - self._started
+        for name, pids in self._latest.items():
+            before = self._before[name]
+            self.cpu_seconds[name] = sum(seconds - before.get(pid, 0.0) for pid, seconds in pids.items())
 
     def _sample(self) -> None:
-        while True:
-            for name, group in self._groups.items():
-                self.rss_bytes_max[name] = max(self.rss_bytes_max.get(name, 0), rss_bytes(group))
-            if self._ended.wait(self.INTERVAL_SECONDS):
-                return
+        while not self._ended.wait(self.INTERVAL_SECONDS):
+            self._look()
 
-
-def _cpu_seconds(group: Sequence[psutil.Process]) -> float:
-    total = 0.0
-    for process in group:
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            # Those that have ended since belong to who waited for them, such as PostgreSQL's backends.
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+    def _look(self) -> None:
+        for name, group in self._groups.items():
+            processes = group()
+            self.rss_bytes_max[name] = max(self.rss_bytes_max.get(name, 0), rss_bytes(processes))
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    self._latest[name][process.pid] = times.user + times.system
 
 
 def rss_bytes(group: Sequence[psutil.Process]) -> int:

@@ -8,9 +8,9 @@ from bench.figures import Floor, Outcome
 from bench.http import contestants as who
 from bench.http import requests
 from bench.http.access import prepare_callers
-from bench.http.turn import await_ready, check_stored, drive, empty_jobs
+from bench.http.turn import await_ready, check_answers, check_stored, drive, empty_jobs, jobs_stored
 from bench.plan import Bench
-from bench.processes import Programs
+from bench.processes import Programs, Usage, family_of
 from bench.servers import Servers, servers
 
 TRIGGER_RATIO_MIN = 0.7
@@ -55,14 +55,28 @@ def _turn(
     with Programs(bench.folder) as programs:
         port = contestant.start(running, programs)
         await_ready(programs, port, contestant.ready_path)
-        seen = drive(programs, bench.folder, bench.plan, port, asked, connections=bench.plan.connections)
-    check_stored(running, seen, bench.plan.connections)
+        groups = {
+            "server": family_of(programs.running[-1].process.pid),
+            "postgres": family_of(running.postgres.pid),
+        }
+        with Usage(groups) as usage:
+            seen = drive(programs, bench.folder, bench.plan, port, asked, connections=bench.plan.connections)
+        stored = jobs_stored(running)
+    check_stored(stored, seen)
+    check_answers(seen)
     name = contestant.name
     p50, p99 = seen.percentile_ms(50), seen.percentile_ms(99)
-    bench.say(f"{label}: {name} {seen.per_second:.0f} requests/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    # Of the warm-up too: every job in the table has cost this much.
+    server_ms, postgres_ms = (1000 * usage.cpu_seconds[each] / stored for each in ("server", "postgres"))
+    bench.say(
+        f"{label}: {name} {seen.per_second:.0f} requests/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
+        f"CPU of server {server_ms:.2f} ms and of PostgreSQL {postgres_ms:.2f} ms each"
+    )
     return {
         f"requests_per_second/{name}": seen.per_second,
         f"p50_ms/{name}": p50,
         f"p99_ms/{name}": p99,
+        f"server_cpu_ms/{name}": server_ms,
+        f"postgres_cpu_ms/{name}": postgres_ms,
         f"client_cores/{name}": seen.client_cores,
     }

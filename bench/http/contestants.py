@@ -15,6 +15,9 @@ from tests.support.ports import free_port
 POOL_SIZE = 10
 """Connections of every contestant's pool: the service's default."""
 
+NOBODY = "http://127.0.0.1:9"
+"""Where the jobs handed in would collect from, if any worker ran."""
+
 Starter = Callable[[Servers, Programs], int]
 
 
@@ -34,7 +37,8 @@ def service_settings(servers: Servers, port: int) -> dict[str, str]:
         "DCS_PORT": str(port),
         "DCS_INSTANCE": "bench-api-1",
         "DCS_DATABASE_POOL_SIZE": str(POOL_SIZE),
-        "DCS_API_SOURCES": json.dumps({ENDPOINT: "http://127.0.0.1:9/"}),
+        "DCS_API_SOURCES": json.dumps({ENDPOINT: f"{NOBODY}/"}),
+        "DCS_SOURCES_ALLOW": json.dumps([NOBODY]),
     }
 
 

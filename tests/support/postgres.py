@@ -125,6 +125,12 @@ class PostgresServer:
             cwd=self.home,
         )
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
+        assert self._process is not None
+        return self._process.pid
+
     def _answers(self) -> bool:
         try:
             psycopg2.connect(

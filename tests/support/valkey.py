@@ -37,6 +37,11 @@ class ValkeyServer:
         )
         eventually(self._answers, within_seconds=10, what="Valkey up")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def _answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
