@@ -63,6 +63,7 @@ def fully_told(servers: Servers, programs: Programs) -> int:
     settings = {
         **service_settings(servers, port),
         "DCS_OTLP_LOGS_ENDPOINT": f"http://127.0.0.1:{sink}/v1/logs",
+        "DCS_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{sink}/v1/traces",
     }
     programs.start("api", [PYTHON, "-m", "app.main"], settings)
     return port
