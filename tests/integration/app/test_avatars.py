@@ -6,38 +6,14 @@ import io
 import json
 from typing import Any
 
-import httpx
 import psycopg2.errors
 import pytest
 from PIL import Image
 
+from tests.support.avatars import PATH, ended, post, request
 from tests.support.pictures import animated, bomb, photo, picture
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess
-from tests.support.waiting import eventually
-
-PATH = "/api/v1/avatars"
-ENDED = ("ready", "rejected", "failed")
-
-
-def request(
-    api: ServiceProcess, method: str, path: str, client: str = "default", **arguments: Any
-) -> httpx.Response:
-    return api.request(method, path, client=client, **arguments)
-
-
-def post(api: ServiceProcess, **arguments: Any) -> httpx.Response:
-    return request(api, "POST", PATH, **arguments)
-
-
-def ended(
-    api: ServiceProcess, job_id: str, within_seconds: float = 20, client: str = "default"
-) -> dict[str, Any]:
-    def status() -> dict[str, Any] | None:
-        answer: dict[str, Any] = request(api, "GET", f"{PATH}/{job_id}", client).raise_for_status().json()
-        return answer if answer["status"] in ENDED else None
-
-    return eventually(status, within_seconds=within_seconds, what=f"avatar {job_id} has ended")
 
 
 def made_from(api: ServiceProcess, prompt: str) -> dict[str, Any]:
@@ -152,12 +128,12 @@ def test_scores_of_one_client_are_not_used_for_another(api: ServiceProcess, work
 
 
 def test_a_list_comes_in_pages_the_newest_first(api: ServiceProcess) -> None:
-    made = [post(api, json={"prompt": f"page {n}"}, client="pager").json()["job_id"] for n in range(5)]
+    made = [post(api, json={"prompt": f"page {n}"}, client="other").json()["job_id"] for n in range(5)]
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
         params = {"limit": "2", **({"cursor": cursor} if cursor else {})}
-        page = request(api, "GET", PATH, client="pager", params=params).raise_for_status().json()
+        page = request(api, "GET", PATH, client="other", params=params).raise_for_status().json()
         assert len(page["avatars"]) <= 2
         seen += [avatar["job_id"] for avatar in page["avatars"]]
         cursor = page["next_cursor"]
