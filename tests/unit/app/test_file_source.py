@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -163,3 +164,58 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
         except (SourceError, SourceRefusedError):
             continue
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "cp1252"])
+def test_another_encoding_is_named_and_not_guessed(root: Path, encoding: str) -> None:
+    bom = {"utf-16-le": b"\xff\xfe"}.get(encoding, b"")
+    (root / "x.csv").write_bytes(bom + "id,name\n1,größe\n".encode(encoding))
+    with pytest.raises(SourceError) as failed:
+        collect(root, "x.csv")
+    assert (failed.value.reason, failed.value.retryable) == ("not_utf8", False)
+    assert ("UTF-16" in str(failed.value)) == encoding.startswith("utf-16")
+
+
+def test_a_name_swapped_for_a_link_again_and_again_never_leads_outside(root: Path, tmp_path: Path) -> None:
+    (root / "x.csv").write_text("a\nmine\n")
+    (root / "acme" / "x.csv").write_text("a\nmine\n")
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "x.csv").write_text("a\nsecret\n")
+    stopping = threading.Event()
+
+    def swap() -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            plain, link = root / f"plain{number}", root / f"link{number}"
+            plain.write_text("a\nmine\n")
+            link.symlink_to(tmp_path / "secret.csv")
+            link.replace(root / "x.csv")
+            plain.replace(root / "x.csv")
+            (root / "acme").rename(root / "kept")
+            (root / "acme").symlink_to(tmp_path / "acme")
+            (root / "acme").unlink()
+            (root / "kept").rename(root / "acme")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    seen = set()
+    try:
+        for _ in range(400):
+            for path in ("x.csv", "acme/x.csv"):
+                try:
+                    seen.add(collect(root, path)[0]["a"])
+                except (SourceRefusedError, SourceError):
+                    continue
+    finally:
+        stopping.set()
+        swapping.join(10)
+    assert seen == {"mine"}
+
+
+def test_the_environment_of_this_process_cannot_be_read(root: Path) -> None:
+    (root / "environ.csv").symlink_to("/proc/self/environ")
+    (root / "self").symlink_to("/proc/self")
+    for path in ("environ.csv", "self/environ.csv", "../../../../proc/self/environ", "/proc/self/environ"):
+        with pytest.raises(SourceRefusedError):
+            collect(root, path)
