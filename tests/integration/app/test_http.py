@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
         ({"source_type": "file", "config": {"path": "x.csv"}, "extra": 1}, ["extra"]),
         (
             {"source_type": "api", "config": {"endpoint": "evidence", "page_size": 0, "x": 1}},
-            ["config.page_size", "config.resource", "config.x"],
+            ["config.page_size", "config.x"],
         ),
         ({"source_type": "api", "config": {"endpoint": "nope", "resource": "x"}}, ["config.endpoint"]),
         ({"source_type": "database", "config": {"database": "acme", "query": "SELECT 1"}}, ["config.query"]),

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.access import headers_of
 from tests.support.callers import Caller
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
@@ -57,7 +58,7 @@ async def submit(caller: Caller, seen: Seen) -> bool:
 
 
 async def call_until(end: float, api: ServiceProcess, seen: Seen) -> None:
-    with Caller(api.url) as caller:
+    with Caller(api.url, headers_of("acme")) as caller:
         while time.monotonic() < end:
             if not await submit(caller, seen):
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -65,7 +66,7 @@ async def call_until(end: float, api: ServiceProcess, seen: Seen) -> None:
 
 async def watch_until(end: float, api: ServiceProcess, seen: Seen) -> None:
     status = Path(f"/proc/{api.process.pid}/status")
-    with Caller(api.url) as caller:
+    with Caller(api.url, headers_of("acme")) as caller:
         while time.monotonic() < end:
             asked = time.monotonic()
             assert (await caller.get("/health/live")).status == 200
