@@ -1,15 +1,18 @@
 """A third party's evidence API: pages of compliance records, the same for the same seed.
 
-``GET /v1/{controls|assets|findings}?page=&page_size=``
+``GET /v1/{controls|assets|findings}?page=&page_size=``, with ETag; ``GET|PUT|DELETE /admin/behaviour``
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
+import hashlib
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chaos.upstreams import serving
+from chaos.upstreams.misbehaving import Misbehaving
+from chaos.upstreams.moderation_behaviour import Behaviour, parse_behaviour
 
 PROGRAM = "evidence-api"
 PAGE_SIZE_DEFAULT = 50
@@ -25,6 +30,11 @@ PAGE_MAX = 10_000
 
 TOTALS: Mapping[str, int] = {"controls": 120, "assets": 240, "findings": 180}
 """Records of each resource. Fixed, so that a collected count can be checked against it."""
+
+PUNCTUAL = Behaviour(latency_median_ms=0)
+"""How it behaves when nobody says otherwise: well, and at once."""
+_WRONG = {"items": [{"id": 7, "status": "unheard of"}], "page": 1, "pages": 1, "total": 1}
+_OK, _NOT_MODIFIED = 200, 304
 
 _EPOCH = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 _MINUTES_PER_YEAR = 525_600
@@ -108,7 +118,19 @@ def _paging(request: Request) -> tuple[int, int, list[dict[str, str]]]:
     return values["page"], values["page_size"], errors
 
 
-def build(seed: int, registry: CollectorRegistry) -> Starlette:
+def _conditional(request: Request, response: Response) -> Response:
+    """Tag the answer, and send none to who has it already."""
+    if response.status_code != _OK:
+        return response
+    tag = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:32]}"'
+    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    if tag in known or "*" in known:
+        return Response(status_code=_NOT_MODIFIED, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
+
+
+def build(seed: int, registry: CollectorRegistry, behaviour: Behaviour = PUNCTUAL) -> Starlette:
     """Return the API for one seed."""
     requests = Counter(
         "lab_upstream_requests_total",
@@ -118,30 +140,45 @@ def build(seed: int, registry: CollectorRegistry) -> Starlette:
     )
     for name in TOTALS:
         requests.labels("evidence", name, "200")
+    days = Misbehaving(seed, behaviour, _WRONG)
 
     def counted(resource: str, response: Response) -> Response:
         requests.labels("evidence", resource, str(response.status_code)).inc()
         return response
+
+    def page_of(request: Request, resource: str) -> Response:
+        page, page_size, errors = _paging(request)
+        if errors:
+            return serving.invalid(errors)
+        total = TOTALS[resource]
+        first = (page - 1) * page_size + 1
+        items = [item(seed, resource, n) for n in range(first, min(first + page_size, total + 1))]
+        body: dict[str, Any] = {"items": items, "page": page, "pages": -(-total // page_size), "total": total}
+        return _conditional(request, serving.JsonResponse(body))
 
     async def get_page(request: Request) -> Response:
         resource: str = request.path_params["resource"]
         if resource not in TOTALS:
             detail = f"There is no {resource[:64]!r}. Use one of {', '.join(TOTALS)}."
             return counted("unknown", serving.problem(404, "Not found", detail))
-        page, page_size, errors = _paging(request)
-        if errors:
-            return counted(resource, serving.invalid(errors))
-        total = TOTALS[resource]
-        first = (page - 1) * page_size + 1
-        items = [item(seed, resource, n) for n in range(first, min(first + page_size, total + 1))]
-        body: dict[str, Any] = {"items": items, "page": page, "pages": -(-total // page_size), "total": total}
-        return counted(resource, serving.JsonResponse(body))
+        return counted(resource, await days.answer(request, lambda: page_of(request, resource)))
 
     routes = [
         Route("/v1/{resource}", get_page),
+        *days.routes(),
         *serving.observability_routes(PROGRAM, registry, lambda: {"seed": seed}),
     ]
     return Starlette(routes=routes, exception_handlers=dict(serving.EXCEPTION_HANDLERS))
+
+
+def _behaviour(text: str) -> Behaviour:
+    try:
+        behaviour, errors = parse_behaviour(PUNCTUAL, orjson.loads(text))
+    except orjson.JSONDecodeError:
+        raise argparse.ArgumentTypeError("must be JSON") from None
+    if errors:
+        raise argparse.ArgumentTypeError("; ".join(f"{one['field']} {one['message']}" for one in errors))
+    return behaviour
 
 
 def main() -> None:
@@ -150,9 +187,12 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=1, help="what the records are drawn from (default: %(default)s)"
     )
+    parser.add_argument(
+        "--behaviour", type=_behaviour, default=PUNCTUAL, help="JSON, as for PUT /admin/behaviour"
+    )
     options = parser.parse_args()
     with serving.reporting_errors(PROGRAM):
-        app = build(options.seed, serving.new_registry())
+        app = build(options.seed, serving.new_registry(), options.behaviour)
         with serving.listen(options.host, options.port) as listener:
             serving.serve(app, listener)
 

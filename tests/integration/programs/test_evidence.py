@@ -84,3 +84,50 @@ def test_requests_are_counted(evidence: Program) -> None:
     before = evidence.metric("lab_upstream_requests_total", resource="assets", status="200")
     page(evidence, "assets")
     assert evidence.metric("lab_upstream_requests_total", resource="assets", status="200") == before + 1
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(evidence: Program) -> None:
+    url = f"{evidence.url}/v1/controls"
+    first = HTTP.get(url)
+    tag = first.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = HTTP.get(url, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert HTTP.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
+    assert HTTP.get(url, params={"page": 2}).headers["etag"] != tag
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "content_type"),
+    [
+        ({"error_rate": 1}, 500, "application/problem+json"),
+        ({"rate_limit_rate": 1, "retry_after_seconds": 7}, 429, "application/problem+json"),
+        ({"garbage_rate": 1}, 200, "text/html; charset=utf-8"),
+        ({"garbage_rate": 1, "garbage": "truncated"}, 200, "application/json"),
+        ({"garbage_rate": 1, "garbage": "schema"}, 200, "application/json"),
+        ({"slow_rate": 1, "slow_seconds": 0.2}, 200, "application/json"),
+    ],
+)
+def test_it_misbehaves_when_told_to_and_no_longer(
+    evidence: Program, behaviour: dict[str, Any], status: int, content_type: str
+) -> None:
+    admin = f"{evidence.url}/admin/behaviour"
+    good = HTTP.get(f"{evidence.url}/v1/controls").json()
+    try:
+        assert HTTP.put(admin, json=behaviour).json().items() >= behaviour.items()
+        answer = HTTP.get(f"{evidence.url}/v1/controls")
+        assert (answer.status_code, answer.headers["content-type"]) == (status, content_type)
+        assert answer.headers.get("retry-after") == ("7" if status == 429 else None)
+        if "slow_rate" in behaviour:
+            assert answer.elapsed.total_seconds() >= 0.2
+            assert answer.json() == good
+    finally:
+        assert HTTP.delete(admin).status_code == 200
+    assert HTTP.get(f"{evidence.url}/v1/controls").json() == good
+
+
+@pytest.mark.parametrize("document", ['{"error_rate": 2}', '{"x": 1}', "[]", "{"])
+def test_a_behaviour_that_is_none_is_refused(evidence: Program, document: str) -> None:
+    answer = HTTP.put(f"{evidence.url}/admin/behaviour", content=document)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
