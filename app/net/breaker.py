@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 FAILURES_MAX = 5
 OPEN_SECONDS = 5.0
-OPEN_SECONDS_MAX = 60.0
+OPEN_SECONDS_MAX = 30.0
 
 
 class BreakerState(enum.IntEnum):

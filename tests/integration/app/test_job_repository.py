@@ -204,6 +204,18 @@ def test_a_retry_waits_its_delay(database: Database) -> None:
     assert claim(database) is None
 
 
+def test_what_was_not_even_tried_spends_no_attempt(database: Database) -> None:
+    job_id = insert(database)
+    for _ in range(3):
+        job = claimed(database)
+        assert job.attempt == 1
+        with database.transaction() as connection:
+            JobRepository(connection).retry(
+                job, delay_seconds=0, reason="circuit_open", message="", attempted=False
+            )
+    assert row(database, job_id).attempt == 0
+
+
 def test_figures_count_what_is_due(database: Database) -> None:
     with database.transaction() as connection:
         assert JobRepository(connection).figures().oldest_due_unix == 0

@@ -1,6 +1,7 @@
-"""The breaker before what may not answer."""
-
 from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,7 +9,8 @@ from app.net.breaker import Breaker, BreakerOpenError, BreakerState
 
 
 class Clock:
-    now = 100.0
+    def __init__(self) -> None:
+        self.now = 100.0
 
     def __call__(self) -> float:
         return self.now
@@ -19,74 +21,98 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def states() -> list[BreakerState]:
-    return []
+def breaker(clock: Clock, seen: list[BreakerState] | None = None) -> Breaker:
+    shown = seen if seen is not None else []
+    return Breaker(failures_max=3, open_seconds=5, open_seconds_max=12, on_change=shown.append, clock=clock)
 
 
-@pytest.fixture
-def breaker(clock: Clock, states: list[BreakerState]) -> Breaker:
-    return Breaker(failures_max=3, open_seconds=10, on_change=states.append, clock=clock)
+def fail(one: Breaker, times: int) -> None:
+    for _ in range(times):
+        one.admit()
+        one.failed()
 
 
-def state(breaker: Breaker) -> str:
-    return breaker.state.name
+def refused(one: Breaker) -> float:
+    with pytest.raises(BreakerOpenError) as error:
+        one.admit()
+    return error.value.retry_after_seconds
 
 
-def fail(breaker: Breaker) -> None:
-    breaker.admit()
-    breaker.failed()
-
-
-def test_it_opens_after_failures_in_a_row_only(breaker: Breaker) -> None:
+def test_it_opens_after_so_many_failures_in_a_row_and_no_others(clock: Clock) -> None:
+    one = breaker(clock)
     for _ in range(5):
-        fail(breaker)
-        fail(breaker)
-        breaker.admit()
-        breaker.succeeded()
-    assert state(breaker) == "CLOSED"
-    for _ in range(3):
-        fail(breaker)
-    assert state(breaker) == "OPEN"
-    with pytest.raises(BreakerOpenError) as refused:
-        breaker.admit()
-    assert 10 <= refused.value.retry_after_seconds <= 12.5
+        fail(one, 2)
+        one.admit()
+        one.succeeded()
+    states = [one.state]
+    fail(one, 3)
+    assert [*states, one.state] == [BreakerState.CLOSED, BreakerState.OPEN]
+    assert 5 <= refused(one) <= 6.25  # spread, so that not all come back at once
 
 
-def test_one_call_at_a_time_finds_out_whether_it_works_again(
-    breaker: Breaker, clock: Clock, states: list[BreakerState]
-) -> None:
-    for _ in range(3):
-        fail(breaker)
-    clock.now += 10
-    breaker.admit()
-    assert state(breaker) == "HALF_OPEN"
-    with pytest.raises(BreakerOpenError):
-        breaker.admit()
-    breaker.failed()
-    assert state(breaker) == "OPEN"
-    with pytest.raises(BreakerOpenError):
-        breaker.admit()
-    clock.now += 20  # twice as long after a try that failed
-    breaker.admit()
-    breaker.succeeded()
-    breaker.admit()
-    assert states == [
-        BreakerState.CLOSED,
-        BreakerState.OPEN,
-        BreakerState.HALF_OPEN,
-        BreakerState.OPEN,
-        BreakerState.HALF_OPEN,
-        BreakerState.CLOSED,
-    ]
+def test_when_its_time_is_over_one_tries_for_all(clock: Clock) -> None:
+    seen: list[BreakerState] = []
+    one = breaker(clock, seen)
+    fail(one, 3)
+    clock.now += 5
+    one.admit()
+    assert one.state is BreakerState.HALF_OPEN
+    assert refused(one) > 0
+    one.succeeded()
+    one.admit()
+    one.admit()
+    assert seen == [BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
 
-def test_a_pause_is_kept_in_full(breaker: Breaker, clock: Clock) -> None:
-    breaker.admit()
-    breaker.pause(30)
-    clock.now += 29
-    with pytest.raises(BreakerOpenError) as refused:
-        breaker.admit()
-    assert 1 <= refused.value.retry_after_seconds <= 1.25
-    clock.now += 1
-    breaker.admit()
+def test_each_try_that_fails_doubles_the_time_up_to_a_maximum(clock: Clock) -> None:
+    one = breaker(clock)
+    fail(one, 3)
+    for seconds in (5, 10, 12, 12):
+        clock.now += seconds - 0.1
+        refused(one)
+        clock.now += 0.1
+        fail(one, 1)
+    clock.now += 12
+    one.admit()
+    one.succeeded()
+    fail(one, 3)
+    assert refused(one) <= 6.25  # as at first
+
+
+def test_a_try_that_never_ends_does_not_keep_the_others_out(clock: Clock) -> None:
+    one = breaker(clock)
+    fail(one, 3)
+    clock.now += 5
+    one.admit()
+    refused(one)
+    clock.now += 5
+    one.admit()
+
+
+def test_failures_that_began_before_it_opened_change_nothing(clock: Clock) -> None:
+    one = breaker(clock)
+    for _ in range(6):
+        one.admit()
+    for _ in range(6):
+        one.failed()
+    clock.now += 5
+    one.admit()
+    assert one.state is BreakerState.HALF_OPEN
+
+
+def test_of_many_threads_one_tries(clock: Clock) -> None:
+    one = breaker(clock)
+    fail(one, 3)
+    clock.now += 5
+    together = threading.Barrier(16)
+
+    def attempt(_: int) -> bool:
+        together.wait(5)
+        try:
+            one.admit()
+        except BreakerOpenError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(attempt, range(16))) == 1
