@@ -114,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         slice_.install(app, context)
     routers = (health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
     routes = [route for router in routers for route in router.routes]
+    app.state.routes = routes
     install_document(app, routes)
     if settings.docs_enabled:
         install_page(app)

@@ -11,8 +11,10 @@ from uuid import UUID
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from app.errors import (
     DatabaseUnavailableError,
@@ -187,9 +189,24 @@ async def _http_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)  # noqa: S101
     title = HTTPStatus(exc.status_code).phrase
     slug = title.lower().replace(" ", "-")
+    headers = dict(exc.headers or {})
+    if exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
     return _response(
-        request, status=exc.status_code, slug=slug, title=title, detail=str(exc.detail), headers=exc.headers
+        request, status=exc.status_code, slug=slug, title=title, detail=str(exc.detail), headers=headers
     )
+
+
+def _allowed(request: Request) -> str:
+    # The framework names the methods of the first route that has this path, and of no other.
+    routes: Sequence[BaseRoute] = getattr(request.app.state, "routes", ())
+    methods = {
+        method
+        for route in routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods))
 
 
 async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
