@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_document(app, routes)
     if settings.docs_enabled:
         install_page(app)
-    access.guard(app, routes)
+    access.guard(app, context, routes)
     app.add_middleware(TelemetryMiddleware)  # last added is outermost: it sees what the guard refuses
     metrics.initialise(
         __version__,
@@ -153,6 +153,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         log_level="warning",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # the guard decides whose word on addresses is believed
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout_seconds),
     )
 

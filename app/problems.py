@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
+from app.access.headers import ON_DEFECTS
 from app.errors import (
     DatabaseUnavailableError,
     DcsError,
@@ -214,6 +215,7 @@ async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
     answer = await _dcs_error(request, DcsError())
     # Starlette answers this one outside of every middleware, also of the one that sets the header.
     answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "")
+    answer.headers.update(ON_DEFECTS)
     return answer
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from app.access.access import Access
@@ -13,9 +14,43 @@ from app.access.errors import ScopeMissingError
 from app.access.guard import Guard
 from app.access.principal import Admin, AnyCaller
 from app.access.repository import KeySpec
-from app.access.schemas import Caller, KeyCreate, KeyId, KeyIssued, KeyList, KeyRotate, KeyView
+from app.access.schemas import (
+    Caller,
+    KeyCreate,
+    KeyId,
+    KeyIssued,
+    KeyList,
+    KeyRotate,
+    KeyView,
+    TokenIssued,
+    TokenRequest,
+)
 from app.context import Context, InContext
 from app.problems import responses
+
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-API-Key",
+    "X-Nonce",
+    "X-Request-ID",
+    "X-Signature",
+    "X-Timestamp",
+)
+CORS_ANSWER_HEADERS = (
+    "Deprecation",
+    "ETag",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "Sunset",
+    "X-Request-ID",
+)
 
 router = APIRouter(prefix="/api/v1/access", tags=["access"])
 
@@ -29,6 +64,32 @@ def _access(request: Request) -> Access:
 async def me(principal: AnyCaller) -> Caller:
     """Tell who the service takes you for."""
     return Caller(client_id=principal.client_id, key_id=principal.key_id, scopes=sorted(principal.scopes))
+
+
+@router.post("/token", responses=responses(404, 422, 503))
+async def token(
+    request: Request,
+    principal: AnyCaller,
+    wanted: Annotated[TokenRequest, Body()] = TokenRequest(),  # noqa: B008  frozen
+) -> TokenIssued:
+    """Exchange a key for a token: the same rights or fewer, for minutes. A token is not exchanged again."""
+    access = _access(request)
+    if principal.by_token or principal.key_id is None:
+        raise ScopeMissingError("A token cannot ask for a token. Send the key.")
+    scopes = principal.scopes if wanted.scopes is None else frozenset(wanted.scopes)
+    beyond = sorted(scopes - principal.scopes)
+    if beyond:
+        raise ScopeMissingError(f"The key lacks the scopes {', '.join(beyond)} itself. Ask for fewer.")
+    # Who tries keys out would find every process counting alone a help: better nobody gets a token.
+    access.limits.require_shared()
+    lifetime_seconds = min(wanted.lifetime_seconds, access.tokens.lifetime_seconds_max)
+    issued = access.tokens.issue(
+        client_id=principal.client_id,
+        key_id=principal.key_id,
+        scopes=scopes,
+        lifetime_seconds=lifetime_seconds,
+    )
+    return TokenIssued(access_token=issued, expires_in=lifetime_seconds, scope=" ".join(sorted(scopes)))
 
 
 @router.get("/keys", responses=responses(503))
@@ -98,6 +159,16 @@ def install(app: FastAPI, context: Context) -> None:
     app.include_router(router)
 
 
-def guard(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+def guard(app: FastAPI, context: Context, routes: Sequence[BaseRoute]) -> None:
     """Let nobody reach a route without a key. The routes given are only needed to name them."""
     app.add_middleware(Guard, access=app.state.access, routes=routes)
+    origins = context.settings.access_cors_origins
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+            max_age=600,
+        )

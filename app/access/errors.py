@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from app.access.gcra import Decision
+from app.access.headers import of_decision
 from app.errors import DcsError
 
 
@@ -68,3 +70,93 @@ class KeyInactiveError(DcsError):
     status_code = 409
     title = "The key is not active"
     slug = "key-inactive"
+
+
+class TooManyRequestsError(DcsError):
+    """There were too many requests. Wait as long as `Retry-After` says."""
+
+    status_code = 429
+    title = "Too many requests"
+    slug = "rate-limited"
+
+    def __init__(self, decision: Decision) -> None:
+        rate = decision.rate
+        super().__init__(
+            f"{rate.per_minute} requests a minute are allowed, {rate.burst} of them at once. "
+            f"Try again in {decision.retry_after_seconds} s."
+        )
+        self._decision = decision
+
+    def headers(self) -> dict[str, str]:
+        """Say when to come back."""
+        rate = self._decision.rate
+        told = {name.decode(): value.decode() for name, value in of_decision(self._decision)}
+        return told | {
+            "Retry-After": str(self._decision.retry_after_seconds),
+            "RateLimit-Policy": f"{rate.per_minute};w=60;burst={rate.burst}",
+        }
+
+
+class LimitsUnavailableError(DcsError):
+    """Redis is needed for this and does not answer: repeated use could not be told. Try again later."""
+
+    status_code = 503
+    title = "Redis is unavailable"
+    slug = "limits-unavailable"
+    retry_after_seconds = 2
+
+
+class AddressRefusedError(DcsError):
+    """The key may not be used from this address. Ask whoever runs this service to allow it."""
+
+    status_code = 403
+    title = "The key may not be used from here"
+    slug = "address-refused"
+
+
+class SignatureInvalidError(DcsError):
+    """The request is not signed as its key demands. See the page on signing, and check your clock."""
+
+    status_code = 401
+    title = "The signature is not valid"
+    slug = "signature-invalid"
+
+    def headers(self) -> dict[str, str]:
+        """Say how to authenticate."""
+        return super().headers() | {"WWW-Authenticate": 'ApiKey realm="dcs", signature="v1"'}
+
+
+class BodyTooLargeError(DcsError):
+    """The body is too large. Send less at a time."""
+
+    status_code = 413
+    title = "The body is too large"
+    slug = "body-too-large"
+
+    def headers(self) -> dict[str, str]:
+        """Say that the rest of the body will not be read."""
+        return super().headers() | {"Connection": "close"}
+
+
+class UrlTooLongError(DcsError):
+    """The URL is too long. Send what is long in a body."""
+
+    status_code = 414
+    title = "The URL is too long"
+    slug = "url-too-long"
+
+
+class HeadersTooLargeError(DcsError):
+    """The headers are too large. Send fewer cookies and shorter values."""
+
+    status_code = 431
+    title = "The headers are too large"
+    slug = "headers-too-large"
+
+
+class TokensUnavailableError(DcsError):
+    """No tokens are issued here. Use your API key, or ask whoever runs this to configure token keys."""
+
+    status_code = 404
+    title = "There are no tokens here"
+    slug = "tokens-unavailable"

@@ -33,6 +33,7 @@ class Principal:
     client_id: str
     scopes: frozenset[Scope]
     key_id: str | None = None
+    by_token: bool = False
 
 
 class Requirement:

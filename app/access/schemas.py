@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ from app.access.keys import KEY_ID_PATTERN
 from app.access.principal import Scope
 from app.access.repository import KeyInfo
 from app.access.service import IssuedKey
+from app.access.tokens import LIFETIME_SECONDS_LIMIT
 
 LIFETIME_SECONDS_MAX = 5 * 365 * 86_400
 OVERLAP_SECONDS_MAX = 30 * 86_400
@@ -91,6 +92,34 @@ class KeyIssued(BaseModel):
     def of(cls, issued: IssuedKey) -> KeyIssued:
         """Return what the caller is told once."""
         return cls(key=KeyView.of(issued.info), secret=issued.text, signing_secret=issued.signing_secret)
+
+
+class TokenRequest(BaseModel):
+    """A token to be issued."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scopes: list[Scope] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=len(Scope),
+        description="Not more than the key has. Left out: all of them.",
+        examples=[["jobs:read"]],
+    )
+    lifetime_seconds: int = Field(
+        default=900, ge=10, le=LIFETIME_SECONDS_LIMIT, description="The service may allow less."
+    )
+
+
+class TokenIssued(BaseModel):
+    """A token. It may be used until it expires or its key is revoked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    access_token: str = Field(description="What to send as `Authorization: Bearer`.", examples=["eyJ…"])
+    token_type: Literal["Bearer"] = Field(default="Bearer", description="How it is sent.")
+    expires_in: int = Field(description="Seconds.")
+    scope: str = Field(description="What it may be used for.", examples=["jobs:read jobs:write"])
 
 
 class Caller(BaseModel):

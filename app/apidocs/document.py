@@ -23,6 +23,12 @@ SECURITY_SCHEMES = {
         "name": "X-API-Key",
         "description": "A key of a client. Each has scopes; a route says which one it needs.",
     },
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token from `POST /api/v1/access/token`: what a key may do, or less, for minutes.",
+    },
 }
 DESCRIPTION = """\
 Collects records from APIs, databases, files and buckets of a client environment.
@@ -118,7 +124,7 @@ def _complete(document: dict[str, Any], scopes: Mapping[tuple[str, str], str]) -
 
 
 def _guarded(operation: dict[str, Any], scope: str) -> None:
-    operation["security"] = [{"ApiKey": []}]
+    operation["security"] = [{name: [scope] if scope else []} for name in SECURITY_SCHEMES]
     if scope:
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
     codes = {401, 429, 503} | ({403} if scope else set()) | ({413} if "requestBody" in operation else set())

@@ -11,6 +11,7 @@ import structlog
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 
+from app.access.headers import GUARDED_STATUSES
 from app.telemetry import clients, metrics
 from app.telemetry.metrics import runtime
 from app.telemetry.tracing import Span, SpanKind, remote_parent
@@ -129,5 +130,6 @@ def initialise_routes(*routers: APIRouter) -> None:
             continue
         for method in route.methods or ():
             metrics.HTTP_REQUEST_DURATION.labels(method, route.path)
-            for status in {route.status_code or 200, *route.responses, 500}:
+            guarded = GUARDED_STATUSES if route.path.startswith("/api/") else ()
+            for status in {route.status_code or 200, *route.responses, *guarded, 500}:
                 metrics.HTTP_REQUESTS.labels(method, route.path, str(status))

@@ -147,6 +147,39 @@ def test_a_body_over_a_megabyte_is_refused_before_the_service_sees_it(front: Fro
     assert front.requests("POST") == 0
 
 
+def test_an_uploaded_image_may_be_larger(front: Front) -> None:
+    image = b"x" * (2 * 1024 * 1024)
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        answer = httpx.post(f"{front.url}/api/v1/avatars", content=image, headers=headers)
+        assert answer.status_code == 200
+    assert httpx.post(f"{front.url}/api/v1/avatars", content=image * 2).status_code == 413
+
+
+def oversized(front: Front) -> list[httpx.Response]:
+    long = "x" * 9000
+    return [
+        httpx.post(f"{front.url}/a", content=b"x" * (1024 * 1024 + 1)),
+        httpx.get(f"{front.url}/{long}"),
+        httpx.get(f'{front.url}/a"b', headers={"X-Long": long}),
+    ]
+
+
+def test_what_nginx_answers_itself_is_a_problem_with_the_headers_of_every_answer(front: Front) -> None:
+    refused = oversized(front)
+    assert [answer.status_code for answer in refused] == [413, 414, 431]
+    for api in front.apis:
+        api.mute = True
+    answers = [*refused, httpx.get(f"{front.url}/a", headers={"X-Request-ID": "lost"})]
+    assert answers[-1].headers["x-request-id"] == answers[-1].json()["request_id"] == "lost"
+    assert (answers[-1].status_code, answers[-1].headers["retry-after"]) == (502, "1")
+    for answer in answers:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert answer.headers["cache-control"] == "no-store"
+
+
 def test_the_access_log_is_json_with_the_request_id(front: Front) -> None:
     httpx.get(f"{front.url}/a%22b", headers={"X-Request-ID": "req-9"})
 

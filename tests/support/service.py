@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.access import DEFAULT_CLIENT, headers_of
+from tests.support.access import CLIENTS, DEFAULT_CLIENT, admit_clients, headers_of
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -38,6 +38,9 @@ class ServiceProcess:
 
     def __init__(self, module: str, settings: Mapping[str, str], *, port: int | None = None) -> None:
         self.port = port or free_port()
+        self._database_port = int(settings.get("DCS_DATABASE_PORT", "0"))
+        self._database_name = settings.get("DCS_DATABASE_NAME", "dcs")
+        self._admitted = set(CLIENTS)
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self.process = subprocess.Popen(
@@ -65,6 +68,9 @@ class ServiceProcess:
         **arguments: Any,
     ) -> httpx.Response:
         """Ask with the key of a client; None asks without one."""
+        if client is not None and client not in self._admitted:
+            admit_clients(self._database_port, self._database_name, client)
+            self._admitted.add(client)
         sent = {**headers_of(client), **(headers or {})}
         return httpx.request(method, f"{self.url}{path}", **{"timeout": 15, **arguments}, headers=sent)
 

@@ -28,7 +28,7 @@ from chaos.stacks.embedded.layout import Layout, tail, write_durably
 ROLES = ("dcs", "client_acme_ro", "exporter", "reporting", "probe")
 """Roles with a password file. The superuser has none: it comes in by the socket only."""
 
-SERVICE_SECRETS = ("access-pepper",)
+SERVICE_SECRETS = ("access-pepper", "access-token")
 """Secrets that the service reads from files."""
 
 INITDB_TIMEOUT_SECONDS = 60.0

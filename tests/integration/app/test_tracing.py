@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.nginx import nginx_before
 from tests.support.otlp import Collector, ReceivedSpan
+from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
 from tests.support.tcp import PathState, TcpForwarder
 from tests.support.upstream import Upstream
@@ -113,16 +114,17 @@ def test_headers_that_are_not_valid_begin_a_new_trace(traced_api: ServiceProcess
 
 
 def test_an_error_is_one_in_the_trace_and_health_checks_are_no_traces(
-    start: Start, collector: Collector
+    start: Start, collector: Collector, postgres: PostgresServer
 ) -> None:
-    with TcpForwarder(("127.0.0.1", 9)) as path:
-        path.set_state(PathState.REFUSE)
+    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
         api = start(
             "app.main",
             DCS_OTLP_TRACES_ENDPOINT=collector.traces_endpoint,
             DCS_DATABASE_PORT=str(path.port),
             DCS_INSTANCE="broken",
         )
+        assert api.get("/api/v1/access/me").status_code == 200  # so that the caller is known
+        path.set_state(PathState.REFUSE)
         answer = api.trigger("file", {"path": "acme/assets.csv"})
     assert answer.status_code == 503
     found = spans(collector, answer.json()["trace_id"], "POST /api/v1/jobs/trigger")

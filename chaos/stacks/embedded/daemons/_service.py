@@ -56,6 +56,11 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
         "DCS_REDIS_URL": f"redis://{topology.via('redis')}/0",
         "DCS_ACCESS_PEPPER_FILE": str(context.secret("access-pepper")),
+        "DCS_ACCESS_TOKEN_KEYS": json.dumps({"lab-1": str(context.secret("access-token"))}),
+        "DCS_ACCESS_TOKEN_KEY": "lab-1",
+        # nginx comes through Toxiproxy, from this machine: whoever asks an API directly from it is believed.
+        "DCS_ACCESS_TRUSTED_PROXIES": '["127.0.0.1/32"]',
+        "DCS_ACCESS_PROCESSES": "2",
         "DCS_API_SOURCES": json.dumps({"evidence": evidence}),
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
         "DCS_SOURCES_ALLOW": _sources_allow(topology),
