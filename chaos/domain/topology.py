@@ -20,6 +20,7 @@ DIRECT_PORTS: Mapping[str, int] = {
     "postgres": 10,
     "redis": 11,
     "evidence-api": 12,
+    "moderation-api": 17,
     "prometheus": 20,
     "alertmanager": 21,
     "loki": 22,
@@ -44,6 +45,7 @@ SERVICE_PROXIES: Mapping[str, tuple[int, str]] = {
     "client-postgres": (53, "postgres"),
     "api-1": (54, "api-1"),
     "api-2": (55, "api-2"),
+    "moderation-api": (57, "moderation-api"),
 }
 MONITORING_PROXIES: Mapping[str, tuple[int, str]] = {
     "scrape-api-1": (60, "api-1"),

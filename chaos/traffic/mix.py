@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["trigger", "status", "result"]
-KINDS: tuple[Kind, ...] = ("trigger", "status", "result")
-WEIGHTS = (40, 40, 20)
+Kind = Literal["trigger", "status", "result", "avatar"]
+KINDS: tuple[Kind, ...] = ("trigger", "status", "result", "avatar")
+WEIGHTS = (39, 39, 20, 2)
 
 JOBS_REMEMBERED = 20
 """Per client. Older jobs are forgotten, so that memory and the age of what is asked for are bounded."""
@@ -23,6 +23,15 @@ TRIGGERS: tuple[Mapping[str, object], ...] = (
         "source_type": "database",
         "config": {"database": "acme", "query": "open_findings", "params": {"min_severity": 3}},
     },
+)
+
+PROMPTS = (
+    "a lighthouse in the fog",
+    "two foxes on a bicycle",
+    "a quiet harbour at dawn",
+    "an owl who reads the news",
+    "a teapot on the moon",
+    "a bloody massacre",  # moderation has something to reject
 )
 
 _JOB_ID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")  # it becomes part of a path
@@ -40,11 +49,13 @@ class Ask:
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return "POST" if self.kind == "trigger" else "GET"
+        return "POST" if self.kind in ("trigger", "avatar") else "GET"
 
     @property
     def path(self) -> str:
         """The path under the target's origin."""
+        if self.kind == "avatar":
+            return "/api/v1/avatars"
         return f"/api/v1/jobs/{self.kind}" + (f"/{self.job_id}" if self.job_id else "")
 
 
@@ -71,6 +82,8 @@ class Client:
         # Both draws happen on every tick, so that answers never shift the sequence of a seed.
         kind = self._rng.choices(KINDS, WEIGHTS)[0]
         draw = self._rng.random()
+        if kind == "avatar":
+            return Ask("avatar", body={"prompt": PROMPTS[int(draw * len(PROMPTS))]})
         if kind == "result" and self._finished:
             return Ask("result", job_id=_pick(self._finished, draw))
         if kind != "trigger" and self._recent:

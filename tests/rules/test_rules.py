@@ -70,6 +70,7 @@ def test_the_shipped_alerts_are_the_agreed_ones() -> None:
         "RedisDown": "critical",
         "QueueOldestJobTooOld": "critical",
         "WorkerDown": "critical",
+        "ModerationFailing": "warning",
         "TargetDown": "warning",
         "Watchdog": "none",
     }

@@ -52,6 +52,8 @@ class Stub:
                 job_id = f"job-{len(self.owners) + 1}"
                 self.owners[job_id] = seen.client
                 return 202, {"job_id": job_id, "status": "queued"}
+        if seen.method == "POST" and seen.path == "/api/v1/avatars":
+            return 202, {"job_id": "avatar-1", "status": "queued"}
         found = _JOB.fullmatch(seen.path)
         if found is None or self.mode == "forgetful":
             return 404, {"title": "unknown job"}

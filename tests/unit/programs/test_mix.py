@@ -18,19 +18,24 @@ def settled(seed: int = 1, number: int = 1) -> Client:
     return client
 
 
-def test_the_steady_mix_is_40_40_20() -> None:
+def test_the_steady_mix_is_about_40_40_20_and_some_avatars() -> None:
     client = settled()
     kinds = Counter(client.next().kind for _ in range(5_000))
     assert kinds["trigger"] == pytest.approx(2_000, rel=0.1)
     assert kinds["status"] == pytest.approx(2_000, rel=0.1)
     assert kinds["result"] == pytest.approx(1_000, rel=0.1)
+    assert 60 < kinds["avatar"] < 140
+
+
+def kinds_of(client: Client) -> set[str]:
+    return {client.next().kind for _ in range(300)}
 
 
 def test_a_client_without_jobs_can_only_trigger_and_each_source_has_its_share() -> None:
     client = Client(1, 20, 1)
     asks = [client.next() for _ in range(300)]
-    assert {ask.kind for ask in asks} == {"trigger"}
-    sources = Counter(ask.body["source_type"] for ask in asks if ask.body)
+    assert {ask.kind for ask in asks} == {"trigger", "avatar"}
+    sources = Counter(ask.body["source_type"] for ask in asks if ask.kind == "trigger" and ask.body)
     assert set(sources) == {"file", "api", "database"}
     assert min(sources.values()) > 70
 
@@ -51,14 +56,14 @@ def test_a_job_the_service_forgot_is_not_asked_for_again() -> None:
     client = settled()
     client.learn(Ask("status", job_id="job-2"), 404, {})
     client.learn(Ask("result", job_id="job-1"), 404, {})
-    assert {client.next().kind for _ in range(100)} == {"trigger"}
+    assert kinds_of(client) == {"trigger", "avatar"}
 
 
 @pytest.mark.parametrize("job_id", ["../../health", "", "a b", "x" * 65, 7, None, "a\n"])
 def test_a_job_id_that_could_leave_its_path_is_not_used(job_id: object) -> None:
     client = Client(1, 20, 1)
     client.learn(Ask("trigger", body={}), 202, {"job_id": job_id})
-    assert {client.next().kind for _ in range(100)} == {"trigger"}
+    assert kinds_of(client) == {"trigger", "avatar"}
 
 
 def test_old_jobs_are_forgotten() -> None:
@@ -71,6 +76,7 @@ def test_old_jobs_are_forgotten() -> None:
 
 def test_asks_name_their_request() -> None:
     assert (Ask("trigger").method, Ask("trigger").path) == ("POST", "/api/v1/jobs/trigger")
+    assert (Ask("avatar").method, Ask("avatar").path) == ("POST", "/api/v1/avatars")
     assert (Ask("result", "j").method, Ask("result", "j").path) == ("GET", "/api/v1/jobs/result/j")
 
 

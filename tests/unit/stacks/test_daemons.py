@@ -43,7 +43,10 @@ def test_a_daemon_that_could_not_be_had_is_left_out(context: Context) -> None:
 
 
 def test_everything_that_leaves_the_service_goes_through_its_proxies(context: Context) -> None:
-    direct = {str(context.topology.address(name)) for name in ("postgres", "redis", "evidence-api", "loki")}
+    direct = {
+        str(context.topology.address(name))
+        for name in ("postgres", "redis", "evidence-api", "moderation-api", "loki")
+    }
     for name in ("api-1", "api-2", "worker-1", "worker-2"):
         env = _by_name(context)[name].env
         text = json.dumps(dict(env))

@@ -65,6 +65,9 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_CLIENT_DATABASES": json.dumps({"acme": acme}),
         "DCS_SOURCES_ALLOW": _sources_allow(topology),
         "DCS_FILE_ROOT": str(context.layout.files),
+        "DCS_AVATARS_MODERATION": "http",
+        "DCS_AVATARS_VERDICT_REUSE_SECONDS": "0",  # every avatar goes the way to the moderation
+        "DCS_AVATARS_MODERATION_URL": topology.via("moderation-api").url,
         "DCS_OTLP_LOGS_ENDPOINT": topology.monitored_via("loki").url + "/otlp/v1/logs",
     }
 
