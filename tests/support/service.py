@@ -36,7 +36,9 @@ def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
 class ServiceProcess:
     """``python -m app.main`` or ``app.worker`` on a port of its own."""
 
-    def __init__(self, module: str, settings: Mapping[str, str], *, port: int | None = None) -> None:
+    def __init__(
+        self, module: str, settings: Mapping[str, str], *, port: int | None = None, root: Path = ROOT
+    ) -> None:
         self.port = port or free_port()
         self._database_port = int(settings.get("DCS_DATABASE_PORT", "0"))
         self._database_name = settings.get("DCS_DATABASE_NAME", "dcs")
@@ -45,7 +47,7 @@ class ServiceProcess:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", module],
-            cwd=ROOT,
+            cwd=root,
             env=service_environment({**settings, "DCS_PORT": str(self.port)}),
             stdout=self._output,
             stderr=subprocess.STDOUT,

@@ -34,6 +34,7 @@ class Upstream:
         self.released = threading.Event()
         self.requests_seen = 0
         self.headers_seen: list[dict[str, str]] = []
+        self.answered = 0
         self.item = "{}"
         upstream = self
 
@@ -54,6 +55,8 @@ class Upstream:
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
+                    self.wfile.flush()
+                    upstream.answered += 1
                 except OSError:
                     self.close_connection = True  # whoever asked was killed
 
