@@ -52,6 +52,8 @@ def command(seed: int | None, minutes: float, jobs_min: int, only: str, *, keep:
 def carry_out(ready: Ready, order: Order, *, as_json: bool) -> NemesisResult:
     """Run an order as a run of its own, and write its reports."""
     tell = say_aside if as_json else say
+    # A start that was cut short leaves programs that nobody has started yet.
+    ready.lab.stack.wait_all_ready(ready.lab.config.up_timeout_seconds)
     clock = ready.lab.operators.clock
     identifier = run_id(clock.now(), f"nemesis-{order.seed}")
     folder = ready.lab.stack.state_dir / REPORTS / _folder(clock.now(), order)

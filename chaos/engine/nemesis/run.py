@@ -11,6 +11,7 @@ from typing import Any
 
 from chaos.domain.clients import LEDGER as CLIENTS
 from chaos.domain.journal import Phase
+from chaos.domain.waiting import POLL_SECONDS
 from chaos.engine import baseline
 from chaos.engine.heal import require_own_database
 from chaos.engine.nemesis.acts import NEMESIS, Nemesis, Tools
@@ -21,6 +22,7 @@ from chaos.engine.nemesis.result import NemesisResult
 from chaos.engine.nemesis.schedule import plan
 from chaos.engine.nemesis.table import NOT_POSSIBLE, SERVICE, table
 from chaos.engine.session import Run, Session
+from chaos.errors import StackError
 from chaos.faults.service_environment import rounds
 from chaos.ledger.checks import check
 from chaos.ledger.database import Tables
@@ -34,6 +36,7 @@ LEASE_SECONDS = 5.0
 QUERY_DEADLINE_SECONDS = 1.5
 """A lease must be longer than three of them."""
 WARM_UP_SECONDS = 5.0
+WARM_UP_SECONDS_MAX = 30.0
 LAST_WORD_SECONDS_MAX = 30.0
 """How long clients keep at what they have begun, once everything is healed."""
 SETTLE_SECONDS_MAX = 120.0
@@ -167,8 +170,7 @@ class NemesisRun:
         order = self._order
         history.record(Type.INFO, NEMESIS, "begin", seed=order.seed, minutes=order.minutes)
         load.start()
-        self._ops.clock.sleep(WARM_UP_SECONDS)
-        load.check()
+        self._warm_up(load)
         was = usage(self._ops, self._parts.processes)
         tools = Tools(
             self._ops,
@@ -189,8 +191,27 @@ class NemesisRun:
             watch=self._watcher(load, campaign),
         )
         self._trouble += campaign.unended()
+        if load.tally.refusals:
+            self._trouble.append(f"submissions were refused: {load.tally.refusals}")
         history.record(Type.INFO, NEMESIS, "end", durable=True, injections=len(campaign.log.injections))
         return campaign, was
+
+    def _warm_up(self, load: Load) -> None:
+        """Let the pools fill, and see that there is a service to break.
+
+        Raises:
+            StackError: it accepts nothing.
+        """
+        clock = self._ops.clock
+        began = clock.now()
+        while clock.now() < began + WARM_UP_SECONDS or not load.tally.jobs:
+            load.check()
+            if clock.now() > began + WARM_UP_SECONDS_MAX:
+                raise StackError(
+                    f"the service accepted nothing for {WARM_UP_SECONDS_MAX:g} s, and nothing was broken yet "
+                    f"({asdict(load.tally)}). Run `lab status`"
+                )
+            clock.sleep(POLL_SECONDS)
 
     def _watcher(self, load: Load, campaign: Campaign) -> Callable[[], None]:
         next_at = self._ops.clock.now()
