@@ -33,13 +33,13 @@ class Case:
         return {request: one for one in self.submitted for request in one.request_ids}
 
     @cached_property
-    def by_key(self) -> Mapping[str, Submission]:
-        """Submissions by key."""
-        return {one.key: one for one in self.submitted}
+    def by_key(self) -> Mapping[tuple[str, str | None], Submission]:
+        """Submissions by client and key."""
+        return {(one.client, one.key): one for one in self.submitted}
 
     def origin(self, row: JobRow) -> Submission | None:
         """Return what a row was submitted as, if it ever was."""
-        return self.by_request.get(row.request_id or "") or self.by_key.get(row.key or "")
+        return self.by_request.get(row.request_id or "") or self.by_key.get((row.client, row.key))
 
 
 def c1_ended(case: Case) -> Finding:
@@ -100,15 +100,19 @@ def c2_submitted(case: Case) -> Finding:
 def c3_once(case: Case) -> Finding:
     """Each submission is one job, each job holds each record of its source once."""
     violations: list[Violation] = []
-    rows: dict[str, list[str]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in case.observed.jobs:
         if (one := case.origin(row)) is not None:
-            rows[one.key].append(row.id)
+            rows[one.client, one.key].append(row.id)
     for one in case.submitted:
-        ids = sorted({*rows[one.key], *one.job_ids})
+        ids = sorted({*rows[one.client, one.key], *one.job_ids})
         if len(ids) > 1:
             violations.append(
-                Violation(ids[0], f"key {one.key} became {len(ids)} jobs: {', '.join(ids)}", DUPLICATED)
+                Violation(
+                    ids[0],
+                    f"key {one.key} of {one.client} became {len(ids)} jobs: {', '.join(ids)}",
+                    DUPLICATED,
+                )
             )
     for row in case.observed.jobs:
         if (one := case.origin(row)) is not None:

@@ -1,4 +1,4 @@
-"""What the history says was submitted, one entry per idempotency key."""
+"""What the history says was submitted, one entry per client and idempotency key."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def submissions(entries: Iterable[Entry]) -> list[Submission]:
     Raises:
         HistoryDamagedError: an answer has no call.
     """
-    by_key: dict[str, Submission] = {}
+    by_key: dict[tuple[str, str], Submission] = {}
     for entry in entries:
         if entry.act != SUBMIT:
             continue
-        key, request_id = entry.detail["key"], entry.detail["request_id"]
+        key, request_id = (entry.process, entry.detail["key"]), entry.detail["request_id"]
         if entry.type is Type.INVOKE:
             expected = Expected(entry.detail["count"], entry.detail["digest"])
-            found = by_key.setdefault(key, Submission(key, entry.process, entry.detail["kind"], expected))
+            found = by_key.setdefault(key, Submission(key[1], key[0], entry.detail["kind"], expected))
             found.request_ids.append(request_id)
         elif key not in by_key or request_id not in by_key[key].request_ids:
             raise HistoryDamagedError(f"line {entry.seq} answers request {request_id}, which was never made")
