@@ -12,6 +12,7 @@ from chaos.engine.nemesis.table import (
     PAUSE,
     SERVICE,
     TOXICS,
+    WORKERS,
     Cell,
 )
 from chaos.errors import UsageError
@@ -23,6 +24,8 @@ HOLD_SECONDS = (2.0, 5.0)
 GAP_SECONDS = (0.5, 2.5)
 PAUSE_LEASES = (1.4, 2.0)
 """How long a paused worker sleeps, in leases: long enough for another to take over what it had."""
+MORE_GAP_FACTOR = 3.0
+"""What the seed does not owe leaves the service more time to work."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ def _step(cell: Cell, rng: random.Random, lease_seconds: float, *, required: boo
     leases = rng.uniform(*PAUSE_LEASES)
     draw = rng.getrandbits(32)
     inner = random.Random(draw)  # noqa: S311
-    if cell.fault == PAUSE:
+    if not required:
+        gap *= MORE_GAP_FACTOR
+    if cell.fault == PAUSE and cell.target in WORKERS:
         hold = leases * lease_seconds
     elif cell.fault in (KILL, FLUSH):
         hold = 0.0
