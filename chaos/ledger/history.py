@@ -5,7 +5,9 @@ A call that was neither acknowledged nor refused is ``info``: it may have taken 
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import errno
 import os
 import threading
 import time
@@ -20,7 +22,6 @@ import orjson
 from chaos.errors import DiskFullError, LabError
 
 SYNC_INTERVAL_SECONDS = 0.2
-SYNC_LINES_MAX = 500
 LINE_BYTES_MAX = 64 * 1024
 
 
@@ -52,20 +53,24 @@ class Entry:
 class History:
     """Appends to the file and keeps nothing: a line is in the kernel when ``record`` returns.
 
-    The disk has it within ``SYNC_INTERVAL_SECONDS`` (as long as lines come), at once if ``durable``.
+    A thread of its own brings it to the disk every ``SYNC_INTERVAL_SECONDS``: whoever submits must not wait
+    for a slow one. Who asks for ``durable`` does.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._seq = 0
-        self._unsynced = 0
-        self._synced_at = time.monotonic()
+        self._dirty = False
+        self._failure: OSError | None = None
+        self._ended = threading.Event()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DiskFullError(f"the history {path} cannot be opened: {error}. Nothing was done") from error
+        self._syncer = threading.Thread(target=self._keep_synced, name="history-sync", daemon=True)
+        self._syncer.start()
 
     def record(self, type_: Type, process: str, act: str, *, durable: bool = False, **detail: Any) -> int:
         """Append one line and return its number.
@@ -78,29 +83,47 @@ class History:
             line = orjson.dumps(asdict(entry)) + b"\n"
             if len(line) > LINE_BYTES_MAX:
                 raise LabError(f"a line of the history has {len(line)} bytes, {LINE_BYTES_MAX} are allowed")
-            try:
-                if os.write(self._fd, line) < len(line):
-                    raise DiskFullError(f"the history {self.path} cannot be written: the disk is full")
-                self._sync(durable=durable)
-            except OSError as error:
-                raise DiskFullError(f"the history {self.path} cannot be written: {error}") from error
+            failure = self._failure or self._write(line)
+            if failure is not None:
+                raise DiskFullError(f"the history {self.path} cannot be written: {failure}") from failure
             self._seq += 1
-            return entry.seq
+            self._dirty = True
+        if durable:
+            self._sync()
+        return entry.seq
 
-    def _sync(self, *, durable: bool) -> None:
-        self._unsynced += 1
-        due = time.monotonic() - self._synced_at >= SYNC_INTERVAL_SECONDS
-        if durable or due or self._unsynced >= SYNC_LINES_MAX:
+    def _write(self, line: bytes) -> OSError | None:
+        try:
+            if os.write(self._fd, line) == len(line):
+                return None
+        except OSError as error:
+            return error
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _sync(self) -> None:
+        with self._lock:
+            dirty, self._dirty = self._dirty, False
+        if not dirty:
+            return
+        try:
             os.fsync(self._fd)
-            self._unsynced, self._synced_at = 0, time.monotonic()
+        except OSError as error:
+            self._failure = error  # told to whoever records next
+            raise DiskFullError(f"the history {self.path} cannot be written: {error}") from error
+
+    def _keep_synced(self) -> None:
+        while not self._ended.wait(SYNC_INTERVAL_SECONDS):
+            with contextlib.suppress(DiskFullError):
+                self._sync()
 
     def close(self) -> None:
         """Put everything on disk and close the file."""
-        with self._lock:
-            if self._fd >= 0:
-                os.fsync(self._fd)
-                os.close(self._fd)
-                self._fd = -1
+        self._ended.set()
+        self._syncer.join()
+        if self._fd >= 0:
+            os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
 
     def __enter__(self) -> Self:
         return self

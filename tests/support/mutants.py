@@ -37,7 +37,7 @@ def acknowledging_early(app: Path) -> None:
         "    def _accept(self, submission, also, job_id):",
         at_least=1,
     )
-    _edit(service, r"\n        job_id = new_job_id\(\)\n        try:", "\n        try:", at_least=1)
+    _edit(service, r"\n        job_id = new_job_id\(\)\n        new = ", "\n        new = ", at_least=1)
 
 
 def without_unique_keys(app: Path) -> None:
@@ -55,15 +55,22 @@ def done_before_stored(app: Path) -> None:
     _edit(ending, r"import annotations\n", "import annotations\n\nimport threading\n", at_least=1)
     _edit(
         ending,
-        r"self\._connection\.execute\(_STORE, (\{.*?\})\)",
-        r"threading.Timer(3.0, _later, (self._connection.engine, \1)).start()",
+        r"(AS item \(content, position\))(\s+ON CONFLICT[^)]*\) DO NOTHING\s+\), audited)",
+        r"\1 WHERE FALSE\2",
+        at_least=1,
+    )
+    _edit(
+        ending,
+        r"return (\{row\.id for row in self\._connection\.execute\(_SUCCEED_MANY, values\)\})",
+        r"threading.Timer(3.0, _later, (self._connection.engine, done)).start()\n        return \1",
         at_least=1,
     )
     _edit(
         ending,
         r"\nclass Ending",
-        "\ndef _later(engine, values):\n"
+        "\ndef _later(engine, done):\n"
         "    with engine.begin() as connection:\n"
-        "        connection.execute(_STORE, values)\n\n\nclass Ending",
+        "        for one in done:\n"
+        "            Ending(connection).store(one.job, one.collected)\n\n\nclass Ending",
         at_least=1,
     )

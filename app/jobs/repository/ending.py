@@ -1,4 +1,7 @@
-"""Every end of an attempt. Each carries the fence: this epoch, still running, and not to be cancelled."""
+"""Every end of an attempt. Each carries the fence: this epoch, still running, and not to be cancelled.
+
+What is written carries the epoch of whoever writes it, which an auditor can compare with the job's.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def _end(event: str, changes: str, *, only: str = "cancel_requested_at IS NULL")
             UPDATE jobs
             SET {changes}, lease_owner = NULL, lease_until = NULL, events = events + 1, updated_at = now()
             WHERE id = :id AND epoch = :epoch AND state = 'running' AND {only}
-            RETURNING id, client_id, events, epoch
+            RETURNING id, client_id, events, CAST(:epoch AS bigint) AS epoch
         )
         INSERT INTO job_events (job_id, seq, client_id, event, epoch, detail)
         SELECT id, events, client_id, {event}, epoch, CAST(:detail AS jsonb) FROM ended
@@ -69,7 +72,7 @@ _SUCCEED_MANY = text(
         FROM done
         WHERE jobs.id = done.id AND jobs.epoch = done.epoch AND state = 'running'
           AND cancel_requested_at IS NULL
-        RETURNING jobs.id, jobs.client_id, jobs.events, jobs.epoch, jobs.record_count, done.body
+        RETURNING jobs.id, jobs.client_id, jobs.events, done.epoch, jobs.record_count, done.body
     ), stored AS (
         INSERT INTO records (job_id, ordinal, content, epoch)
         SELECT ended.id, item.position - 1, item.content, ended.epoch
@@ -96,7 +99,7 @@ _RELEASE = text(
             lease_owner = NULL, lease_until = NULL, events = events + 1, updated_at = now()
         FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS bigint[])) AS held (id, epoch)
         WHERE jobs.id = held.id AND jobs.epoch = held.epoch AND state = 'running'
-        RETURNING jobs.id, jobs.client_id, jobs.events, jobs.epoch, jobs.state
+        RETURNING jobs.id, jobs.client_id, jobs.events, held.epoch, jobs.state
     ), audited AS (
         INSERT INTO job_events (job_id, seq, client_id, event, epoch)
         SELECT id, events, client_id, CASE state WHEN 'queued' THEN 'released' ELSE state END, epoch

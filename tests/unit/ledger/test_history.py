@@ -8,6 +8,7 @@ import pytest
 from chaos.errors import DiskFullError, LabError
 from chaos.ledger import history as module
 from chaos.ledger.history import History, HistoryDamagedError, Type, read_history
+from tests.support.waiting import eventually
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
@@ -68,20 +69,38 @@ def test_many_writers_share_one_order(tmp_path: Path) -> None:
     assert [entry.seq for entry in read_history(path)] == list(range(800))
 
 
-def test_what_must_be_durable_is_synced_at_once_and_the_rest_in_batches(
+def test_what_must_be_durable_is_synced_at_once_and_the_rest_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
     monkeypatch.setattr("chaos.ledger.history.os.fsync", synced.append)
     monkeypatch.setattr(module, "SYNC_INTERVAL_SECONDS", 60.0)
+    with History(tmp_path / "later") as later:
+        later.record(Type.INVOKE, "a", "submit")
+        assert not synced
+        later.record(Type.INVOKE, "nemesis", "inject", durable=True)
+        assert len(synced) == 1
+    monkeypatch.setattr(module, "SYNC_INTERVAL_SECONDS", 0.01)
+    synced.clear()
+    with History(tmp_path / "soon") as soon:
+        soon.record(Type.INVOKE, "a", "submit")
+        eventually(lambda: synced, within_seconds=5, what="it is on disk")
+
+
+def test_a_disk_that_fails_is_told_to_whoever_records_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
     history = History(tmp_path / "history.jsonl")
-    for _ in range(module.SYNC_LINES_MAX - 1):
-        history.record(Type.INVOKE, "a", "submit")
-    assert not synced
-    history.record(Type.INVOKE, "a", "submit")
-    assert len(synced) == 1
-    history.record(Type.INVOKE, "nemesis", "inject", durable=True)
-    assert len(synced) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr("chaos.ledger.history.os.fsync", full)
+        with pytest.raises(DiskFullError, match="No space left"):
+            history.record(Type.INVOKE, "a", "submit", durable=True)
+        with pytest.raises(DiskFullError, match="No space left"):
+            history.record(Type.INVOKE, "a", "submit")
+    history.close()
 
 
 def test_what_cannot_be_recorded_must_not_be_done() -> None:
