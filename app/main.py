@@ -104,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
             catalogue(settings, cache),
             announcer,
             max_attempts=settings.max_attempts,
+            queued_max=settings.client_queued_max,
             finished=FinishedJobs(cache, settings.cache_result_seconds),
         ),
     )

@@ -80,7 +80,12 @@ class Worker:
         )
         self._runner = JobRunner(self._database, handlers, self._leases, self._stopping)
         self._announcer = Announcer(settings)
-        self._reconciler = Reconciler(self._database, self._announcer)
+        self._reconciler = Reconciler(
+            self._database,
+            self._announcer,
+            kinds=list(handlers),
+            retention_days=settings.job_retention_days,
+        )
         self._probe = DependencyProbe(settings, self._database.connector)
         runtime.WORKER_THREADS.set(settings.worker_threads)
         self._job_threads = [

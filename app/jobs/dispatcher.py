@@ -9,6 +9,7 @@ from collections import deque
 from app.database.engine import DATABASE_ERRORS
 from app.jobs.leases import Held, Leases
 from app.jobs.wakeups import Listener
+from app.telemetry.metrics.jobs import WORKER_JOBS_STORED
 
 STORE_AHEAD_SECONDS = 0.1
 """As many jobs are held in store as the threads finish in this time, going by how long jobs took of late."""
@@ -59,7 +60,9 @@ class Dispatcher:
             while not self._store and not self._closed:
                 self._filled.wait()
             self._idle -= 1
-            return self._store.popleft() if self._store else None
+            held = self._store.popleft() if self._store else None
+            WORKER_JOBS_STORED.set(len(self._store))
+            return held
 
     def ran(self, seconds: float) -> None:
         """Tell how long a job took."""

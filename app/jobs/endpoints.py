@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Request, Response
+from pydantic import AwareDatetime
 
 from app.access.principal import JobsReader, JobsWriter
 from app.context import Context, InContext
+from app.jobs import streams
+from app.jobs.events import EventHub
+from app.jobs.repository.reading import JobFilter
 from app.jobs.schemas import (
-    RESULT_LIMIT_DEFAULT,
-    RESULT_LIMIT_MAX,
+    LIST_LIMIT_DEFAULT,
+    LIST_LIMIT_MAX,
     JobAccepted,
-    JobResult,
+    JobAudit,
+    JobPage,
     JobStatus,
     TriggerRequest,
 )
+from app.models import JobState
 from app.problems import responses
 
 IdempotencyKey = Annotated[
@@ -26,16 +33,34 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Send the same request again with the same key, and it is stored once.",
+        description="Send the same request again with the same key, and it is stored once. The key is free "
+        "again when its job is deleted.",
         examples=["2026-11-22-assets-acme"],
     ),
 ]
 """A parameter of every endpoint that stores a job."""
 
+JobId = Annotated[UUID, Path(description="As the answer to the trigger request said.")]
+ListLimit = Annotated[int, Query(ge=1, le=LIST_LIMIT_MAX, description="Jobs in a page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=100, description="`next_cursor` of the page before, with the same filters.")
+]
+
+REPLAYED_HEADER = {
+    "Idempotency-Replayed": {
+        "description": "`true` when an earlier request with the same key stored the job.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 
-@router.post("/trigger", status_code=202, responses=responses(409, 422, 503))
+@router.post(
+    "/trigger",
+    status_code=202,
+    responses={202: {"headers": REPLAYED_HEADER}, **responses(409, 422, 429, 503)},
+)
 async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     request: Request,
     response: Response,
@@ -44,7 +69,11 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     spec: Annotated[TriggerRequest, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
-    """Store a job that collects from a source. It is committed when the answer is sent."""
+    """Store a job that collects from a source. It is committed when the answer is sent.
+
+    With an `Idempotency-Key` the request can be sent again until it is answered: 409 says that the key
+    stands for another request, 429 that too many of the client's jobs are waiting.
+    """
     request_id: str = request.state.request_id
     jobs = context.jobs
     await context.slots.check(lambda: jobs.check(spec))
@@ -57,24 +86,82 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     return accepted
 
 
-@router.get("/status/{job_id}", responses=responses(404, 422, 503))
-async def status(job_id: UUID, context: InContext, principal: JobsReader) -> JobStatus:
-    """Tell where a job is."""
-    return await context.slots.run(lambda: context.jobs.status(job_id, client_id=principal.client_id))
-
-
-@router.get("/result/{job_id}", responses=responses(404, 409, 422, 503))
-async def result(
-    job_id: UUID,
+@router.get("", responses=responses(422, 503))
+async def list_jobs(  # noqa: PLR0917
     context: InContext,
     principal: JobsReader,
-    limit: Annotated[int, Query(ge=1, le=RESULT_LIMIT_MAX)] = RESULT_LIMIT_DEFAULT,
-    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="`next_after` of the page before.")] = -1,
-) -> JobResult:
-    """Return a page of what a finished job collected."""
-    return await context.slots.run(
-        lambda: context.jobs.result(job_id, client_id=principal.client_id, after=after, limit=limit)
+    status: Annotated[Sequence[JobState], Query(description="May be given more than once.")] = (),
+    source_type: Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,31}$", examples=["api"])] = None,
+    priority: Annotated[int | None, Query(ge=0, le=9)] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="From this moment on.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Until before this moment.")] = None,
+    cursor: Cursor = None,
+    limit: ListLimit = LIST_LIMIT_DEFAULT,
+) -> JobPage:
+    """List the client's jobs, the newest first."""
+    which = JobFilter(
+        principal.client_id,
+        tuple(sorted(set(status))),
+        source_type,
+        priority,
+        created_after,
+        created_before,
     )
+    reader = context.jobs.reader
+    return await context.slots.run(lambda: reader.list_jobs(which, page_cursor=cursor, limit=limit))
+
+
+@router.get("/dead-letters", responses=responses(422, 503))
+async def dead_letters(
+    context: InContext, principal: JobsReader, cursor: Cursor = None, limit: ListLimit = LIST_LIMIT_DEFAULT
+) -> JobPage:
+    """List the client's dead jobs, the newest first: each was tried as often as it may be. Replay them."""
+    which = JobFilter(principal.client_id, (JobState.DEAD,))
+    reader = context.jobs.reader
+    return await context.slots.run(lambda: reader.list_jobs(which, page_cursor=cursor, limit=limit))
+
+
+@router.get("/status/{job_id}", responses=responses(404, 422, 503))
+async def status(job_id: JobId, context: InContext, principal: JobsReader) -> JobStatus:
+    """Tell where a job is."""
+    reader = context.jobs.reader
+    return await context.slots.run(lambda: reader.status(job_id, client_id=principal.client_id))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    responses={
+        200: {"description": "The job is cancelled."},
+        202: {"model": JobStatus, "description": "The job runs, and will end as `cancelled` soon."},
+        **responses(404, 409, 422, 503),
+    },
+)
+async def cancel(job_id: JobId, response: Response, context: InContext, principal: JobsWriter) -> JobStatus:
+    """Cancel a job: at once if it is queued, soon if it runs. What it collects from then on is not stored.
+
+    409 says that it has ended otherwise. To cancel it again changes nothing.
+    """
+    found = await context.slots.run(lambda: context.jobs.cancel(job_id, client_id=principal.client_id))
+    response.status_code = 200 if found.status is JobState.CANCELLED else 202
+    return found
+
+
+@router.post("/{job_id}/replay", status_code=202, responses=responses(404, 409, 422, 429, 503))
+async def replay(job_id: JobId, context: InContext, principal: JobsWriter) -> JobAccepted:
+    """Queue a dead or failed job again, with all its attempts. 409 says that it is neither."""
+    return await context.slots.run(lambda: context.jobs.replay(job_id, client_id=principal.client_id))
+
+
+@router.get("/{job_id}/audit", responses=responses(404, 422, 503))
+async def audit(
+    job_id: JobId,
+    context: InContext,
+    principal: JobsReader,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="`seq` of the last entry known.")] = 0,
+) -> JobAudit:
+    """Tell everything that has happened to a job."""
+    reader = context.jobs.reader
+    return await context.slots.run(lambda: reader.audit(job_id, client_id=principal.client_id, after=after))
 
 
 def mark_replayed(response: Response, accepted: JobAccepted) -> None:
@@ -83,6 +170,17 @@ def mark_replayed(response: Response, accepted: JobAccepted) -> None:
         response.headers["Idempotency-Replayed"] = "true"
 
 
-def install(app: FastAPI, context: Context) -> None:  # noqa: ARG001  the signature of every slice
+router.include_router(streams.router)
+
+
+def install(app: FastAPI, context: Context) -> None:
     """Add what jobs need to the API."""
+    app.state.job_events = EventHub(
+        context.jobs.reader,
+        context.slots,
+        app.state.draining,
+        streams_max=context.settings.event_streams_max,
+        client_streams_max=context.settings.client_event_streams_max,
+        poll_seconds=context.settings.event_poll_seconds,
+    )
     app.include_router(router)

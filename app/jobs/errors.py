@@ -40,3 +40,29 @@ class JobNotReplayableError(DcsError):
     status_code = 409
     title = "The job cannot be replayed"
     slug = "job-not-replayable"
+
+
+class TooManyColumnsError(DcsError):
+    """The records have too many different fields for CSV. Ask for `application/x-ndjson` instead."""
+
+    status_code = 409
+    title = "The records do not fit a table"
+    slug = "too-many-columns"
+
+
+class TooManyStreamsError(DcsError):
+    """You have as many event streams open as you may. Close one, or ask for the job's status instead."""
+
+    status_code = 429
+    title = "Too many event streams"
+    slug = "too-many-streams"
+    retry_after_seconds = 5
+
+
+class StreamsBusyError(DcsError):
+    """As many event streams are open here as can be served. Try again, or ask for the job's status."""
+
+    status_code = 503
+    title = "No event stream is free"
+    slug = "streams-busy"
+    retry_after_seconds = 5

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from app.models import JobState
+from app.models import JobEvent, JobState
 from app.sources.catalogue import SourceSpec
 
 TriggerRequest = SourceSpec
 
 RESULT_LIMIT_DEFAULT = 100
 RESULT_LIMIT_MAX = 1000
+LIST_LIMIT_DEFAULT = 50
+LIST_LIMIT_MAX = 200
 
 
 class _Answer(BaseModel):
@@ -46,6 +48,13 @@ class JobFailure(_Answer):
     message: str
 
 
+class JobProgress(_Answer):
+    """How far a job is, as of a second ago."""
+
+    done: int = Field(examples=[120])
+    total: int | None = Field(description="Null as long as nobody knows.", examples=[500])
+
+
 class JobStatus(_Answer):
     """Where a job is."""
 
@@ -53,9 +62,12 @@ class JobStatus(_Answer):
     status: JobState
     client_id: str
     source_type: str = Field(examples=["api"], description="The kind of the job.")
+    priority: int = Field(description="0 to 9; the highest runs first.")
     attempt: int = Field(description="Attempts so far, the running one included.")
     max_attempts: int
     record_count: int
+    progress: JobProgress | None = Field(description="Null if the job's kind does not tell.")
+    cancel_requested: bool = Field(description="The job is running, and will end as `cancelled`.")
     error: JobFailure | None
     created_at: datetime
     updated_at: datetime
@@ -72,3 +84,30 @@ class JobResult(_Answer):
     error: JobFailure | None
     records: list[dict[str, Any]]
     next_after: int | None = Field(description="Pass as `after` to get the next page; null on the last page.")
+
+
+class JobPage(_Answer):
+    """Jobs of the client, the newest first."""
+
+    jobs: list[JobStatus]
+    next_cursor: str | None = Field(
+        description="Pass as `cursor`, with the same filters, to get the next page; null on the last page."
+    )
+
+
+class AuditEntry(_Answer):
+    """One thing that happened to a job."""
+
+    seq: int = Field(description="Counts from 1 without a gap.")
+    at: datetime
+    event: JobEvent
+    status: JobState = Field(description="Of the job from then on.")
+    attempt_epoch: int = Field(description="How often the job had been taken by a worker.")
+    detail: dict[str, Any] = Field(examples=[{"reason": "http_503", "delay_seconds": 1.4}])
+
+
+class JobAudit(_Answer):
+    """What happened to a job, in order; at most 1000 entries."""
+
+    job_id: UUID
+    events: list[AuditEntry]

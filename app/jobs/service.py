@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from app.database.engine import Database
 from app.errors import (
@@ -15,27 +14,34 @@ from app.errors import (
     FieldError,
     InvalidRequestError,
     JobNotFoundError,
-    JobUnfinishedError,
     SubmissionUnknownError,
 )
 from app.jobs.caching import FinishedJobs
-from app.jobs.errors import IdempotencyKeyReusedError
+from app.jobs.errors import (
+    IdempotencyKeyReusedError,
+    JobFinishedError,
+    JobNotReplayableError,
+    QueueFullError,
+)
 from app.jobs.ids import new_job_id
+from app.jobs.quota import QueueQuota
+from app.jobs.reader import JobReader, shown
 from app.jobs.repository import JobRepository, NewJob
-from app.jobs.schemas import JobAccepted, JobFailure, JobResult, JobStatus
+from app.jobs.schemas import JobAccepted, JobStatus
 from app.jobs.submission import Submission
 from app.jobs.wakeups import Announcer
 from app.models import JobState
 from app.sources import SourceRefusedError
 from app.sources.catalogue import Catalogue, SourceSpec
 from app.telemetry import clients, metrics
+from app.telemetry.metrics.jobs import JOBS_REPLAYED
 from app.telemetry.tracing import current_traceparent
 
 log = structlog.get_logger()
 
 
 class JobService:
-    """Accepts jobs and tells about them."""
+    """Accepts jobs, and what clients decide about them. ``reader`` tells about them."""
 
     def __init__(
         self,
@@ -44,9 +50,12 @@ class JobService:
         announcer: Announcer,
         *,
         max_attempts: int,
+        queued_max: int = 20_000,
         finished: FinishedJobs | None = None,
     ) -> None:
-        self._finished = finished
+        self.reader = JobReader(database, finished)
+        self._queued_max = queued_max
+        self._quota = QueueQuota(queued_max)
         self._database = database
         self._catalogue = catalogue
         self._announcer = announcer
@@ -67,6 +76,7 @@ class JobService:
                 spec.config.model_dump(mode="json"),
                 client_id,
                 request_id,
+                priority=spec.priority,
                 idempotency_key=idempotency_key,
             )
         )
@@ -83,15 +93,18 @@ class JobService:
             DatabaseUnavailableError: It was not stored.
             SubmissionUnknownError: The commit failed: it may be stored.
             IdempotencyKeyReusedError: The key stands for another request.
+            QueueFullError: Too many of the client's jobs are waiting.
 
         """
+        if (first := self._admit(submission)) is not None:
+            return first
         job_id = new_job_id()
         new = self._new_job(job_id, submission)
         try:
-            with self._database.transaction() as connection:
+            with self._database.transaction() if also else self._database.statement() as connection:
                 repository = JobRepository(connection)
                 if not repository.insert(new):
-                    return _replayed(repository, submission)
+                    return _said_before(repository, submission)
                 if also is not None:
                     also(connection, job_id)
         except DatabaseUnavailableError as exc:
@@ -108,6 +121,22 @@ class JobService:
         )
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
+
+    def _admit(self, submission: Submission) -> JobAccepted | None:
+        """Refuse a client whose queue is full, unless it only says again what it has said before."""
+        try:
+            self._quota.admit(submission.client_id, lambda: self._queued_of(submission.client_id))
+        except QueueFullError:
+            with self._database.statement() as connection:
+                first = _replayed(JobRepository(connection), submission)
+            if first is None:
+                raise
+            return first
+        return None
+
+    def _queued_of(self, client_id: str) -> int:
+        with self._database.statement() as connection:
+            return JobRepository(connection).queued_of(client_id, self._queued_max)
 
     def _new_job(self, job_id: UUID, submission: Submission) -> NewJob:
         return NewJob(
@@ -133,81 +162,64 @@ class JobService:
             )
             raise InvalidRequestError(FieldError(f"config.{exc.field}", str(exc))) from exc
 
-    def status(self, job_id: UUID, *, client_id: str) -> JobStatus:
-        """Return where a job is. Raises ``JobNotFoundError``."""
-
-        def load() -> JobStatus:
-            return self._status(job_id, client_id)
-
-        return self._finished.status(job_id, client_id, load) if self._finished else load()
-
-    def _status(self, job_id: UUID, client_id: str) -> JobStatus:
-        with self._database.transaction() as connection:
-            row = _existing(JobRepository(connection), job_id, client_id)
-        return JobStatus(
-            job_id=row.id,
-            status=row.state,
-            client_id=row.client_id,
-            source_type=row.source_type,
-            attempt=row.attempt,
-            max_attempts=row.max_attempts,
-            record_count=row.record_count,
-            error=_failure(row),
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-        )
-
-    def result(self, job_id: UUID, *, client_id: str, after: int, limit: int) -> JobResult:
-        """Return a page of what a finished job collected.
+    def cancel(self, job_id: UUID, *, client_id: str) -> JobStatus:
+        """Cancel a job: at once if it is queued, soon if it runs. Doing so again changes nothing.
 
         Raises:
-            JobNotFoundError: No job has this id.
-            JobUnfinishedError: It is queued or running.
+            JobNotFoundError: The client has no such job.
+            JobFinishedError: It has ended otherwise.
 
         """
-
-        def load() -> JobResult:
-            return self._result(job_id, client_id, after, limit)
-
-        return self._finished.result(job_id, client_id, (after, limit), load) if self._finished else load()
-
-    def _result(self, job_id: UUID, client_id: str, after: int, limit: int) -> JobResult:
         with self._database.transaction() as connection:
             repository = JobRepository(connection)
-            row = _existing(repository, job_id, client_id)
-            if not JobState(row.state).finished:
-                raise JobUnfinishedError
-            # One more than asked for tells whether there is a next page.
-            page = repository.page(job_id, after=after, limit=limit + 1)
-        shown = page[:limit]
-        return JobResult(
-            job_id=row.id,
-            status=row.state,
-            record_count=row.record_count,
-            error=_failure(row),
-            records=[content for _, content in shown],
-            next_after=shown[-1][0] if len(page) > limit else None,
-        )
+            decided = repository.cancel(job_id, client_id)
+            row = repository.find(job_id, client_id)
+        if decided is None or row is None:
+            raise JobNotFoundError
+        if decided.state.finished and decided.state is not JobState.CANCELLED:
+            raise JobFinishedError
+        if decided.changed and decided.state is JobState.CANCELLED:
+            metrics.JOBS_FINISHED.labels(row.source_type, JobState.CANCELLED.value).inc()
+            clients.count_job(client_id, JobState.CANCELLED.value)
+        if decided.changed:
+            log.info("job_cancel_requested", job_id=str(job_id), status=decided.state.value)
+        return shown(row)
+
+    def replay(self, job_id: UUID, *, client_id: str) -> JobAccepted:
+        """Queue a dead or failed job again, with all its attempts.
+
+        Raises:
+            JobNotFoundError: The client has no such job.
+            JobNotReplayableError: It is neither dead nor failed.
+            QueueFullError: Too many of the client's jobs are waiting.
+
+        """
+        self._quota.admit(client_id, lambda: self._queued_of(client_id))
+        with self._database.statement() as connection:
+            decided = JobRepository(connection).replay(job_id, client_id)
+        if decided is None:
+            raise JobNotFoundError
+        if not decided.changed:
+            raise JobNotReplayableError
+        JOBS_REPLAYED.inc()
+        log.info("job_replayed", job_id=str(job_id))
+        self._announcer.announce()
+        return JobAccepted(job_id=job_id, status=JobState.QUEUED)
 
 
-def _replayed(repository: JobRepository, submission: Submission) -> JobAccepted:
-    assert submission.idempotency_key is not None  # noqa: S101  only keys conflict
+def _said_before(repository: JobRepository, submission: Submission) -> JobAccepted:
+    first = _replayed(repository, submission)
+    if first is None:
+        raise DatabaseUnavailableError("conflict")  # it was purged this very moment
+    return first
+
+
+def _replayed(repository: JobRepository, submission: Submission) -> JobAccepted | None:
+    if submission.idempotency_key is None:
+        return None
     first = repository.find_by_key(submission.client_id, submission.idempotency_key)
-    if first is None:  # purged between the two statements
-        raise DatabaseUnavailableError("conflict")
+    if first is None:
+        return None
     if first.request_fingerprint != submission.fingerprint():
         raise IdempotencyKeyReusedError
     return JobAccepted(job_id=first.id, status=first.state).as_replayed()
-
-
-def _existing(repository: JobRepository, job_id: UUID, client_id: str) -> Row[Any]:
-    row = repository.find(job_id, client_id)
-    if row is None:
-        raise JobNotFoundError
-    return row
-
-
-def _failure(row: Row[Any]) -> JobFailure | None:
-    return JobFailure.model_validate(row.error) if row.error else None

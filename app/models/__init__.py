@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.models.access import api_keys, clients
 from app.models.avatars import avatars
 from app.models.base import metadata
-from app.models.jobs import JobEvent, JobState, job_events, jobs, records
+from app.models.jobs import JobEvent, JobState, job_events, jobs, records, status_after
 
 __all__ = [
     "JobEvent",
@@ -17,4 +17,5 @@ __all__ = [
     "jobs",
     "metadata",
     "records",
+    "status_after",
 ]

@@ -42,6 +42,21 @@ class JobEvent(enum.StrEnum):
     REPLAYED = "replayed"
 
 
+_STATUS_AFTER = {
+    JobEvent.CLAIMED: JobState.RUNNING,
+    JobEvent.CANCEL_REQUESTED: JobState.RUNNING,
+    JobEvent.SUCCEEDED: JobState.SUCCEEDED,
+    JobEvent.FAILED: JobState.FAILED,
+    JobEvent.DEAD: JobState.DEAD,
+    JobEvent.CANCELLED: JobState.CANCELLED,
+}
+
+
+def status_after(event: JobEvent) -> JobState:
+    """Return the state that an event leaves a job in."""
+    return _STATUS_AFTER.get(event, JobState.QUEUED)
+
+
 jobs = Table(
     "jobs",
     metadata,

@@ -19,6 +19,13 @@ from app.sources.file import FileConfig, FileSource
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    priority: int = Field(
+        default=0,
+        ge=0,
+        le=9,
+        description="The highest runs first. A job that waits rises by one every 30 s, so that none starves.",
+    )
+
 
 class ApiSpec(_Spec):
     """Collect from an HTTP API."""

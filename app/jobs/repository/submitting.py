@@ -75,7 +75,13 @@ _REPLAY = text(
     """
 )
 
-_QUEUED_OF = text("SELECT count(*) FROM jobs WHERE client_id = :client_id AND state = 'queued'")
+_QUEUED_OF = text(
+    """
+    SELECT count(*) FROM (
+        SELECT FROM jobs WHERE client_id = :client_id AND state = 'queued' LIMIT :limit
+    ) AS queued
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Submitting(Queries):
         row = self._connection.execute(statement, {"id": job_id, "client_id": client_id}).one_or_none()
         return None if row is None else Decided(JobState(row.state), row.changed)
 
-    def queued_of(self, client_id: str) -> int:
-        """Return how many jobs a client has waiting."""
-        return int(self._connection.execute(_QUEUED_OF, {"client_id": client_id}).scalar_one())
+    def queued_of(self, client_id: str, limit: int) -> int:
+        """Return how many jobs a client has waiting, counted up to ``limit``."""
+        values = {"client_id": client_id, "limit": limit}
+        return int(self._connection.execute(_QUEUED_OF, values).scalar_one())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -46,11 +47,32 @@ _RESCUE = text(
 
 _FIGURES = text(
     """
-    SELECT count(*), coalesce(extract(epoch FROM min(run_at)), 0)
+    SELECT client_id, source_type, count(*) AS queued, extract(epoch FROM min(run_at)) AS oldest_due_unix
     FROM jobs WHERE state = 'queued' AND run_at <= now()
+    GROUP BY client_id, source_type
+    """
+)
+_DEAD = text("SELECT count(*) FROM jobs WHERE state = 'dead'")
+
+_PURGE = text(
+    """
+    WITH old AS (
+        SELECT id FROM jobs
+        WHERE finished_at < now() - make_interval(secs => :age_seconds)
+          AND (SELECT pg_try_advisory_xact_lock(:lock))
+        ORDER BY finished_at
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ), forgotten AS (
+        DELETE FROM job_events USING old WHERE job_events.job_id = old.id
+    ), purged AS (
+        DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING jobs.id
+    )
+    SELECT count(*) FROM purged
     """
 )
 
+_PURGE_LOCK = 0x0DC5_0004
 RECONCILE_LOCK = 0x0DC5_0002
 
 
@@ -59,6 +81,7 @@ class Rescued:
     """A job taken back from a worker whose lease ran out."""
 
     id: UUID
+    client_id: str
     source_type: str
     state: JobState
     lease_owner: str
@@ -66,11 +89,31 @@ class Rescued:
 
 
 @dataclass(frozen=True)
-class QueueFigures:
-    """How much is due and waiting, and since when (unix time, 0 if nothing)."""
+class ShelfFigures:
+    """How much of one client's and kind's is due and waiting, and since when (unix time)."""
 
+    client_id: str
+    source_type: str
     queued: int
     oldest_due_unix: float
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """How much is due and waiting, and how many jobs are dead."""
+
+    shelves: Sequence[ShelfFigures]
+    dead: int
+
+    @property
+    def queued(self) -> int:
+        """Jobs due and waiting."""
+        return sum(shelf.queued for shelf in self.shelves)
+
+    @property
+    def oldest_due_unix(self) -> float:
+        """Since when the oldest waits; 0 if none does."""
+        return min((shelf.oldest_due_unix for shelf in self.shelves), default=0.0)
 
 
 class Upkeep(Queries):
@@ -83,11 +126,19 @@ class Upkeep(Queries):
         """
         rows = self._connection.execute(_RESCUE, {"limit": RESCUE_BATCH_MAX, "lock": RECONCILE_LOCK})
         return [
-            Rescued(row.id, row.source_type, JobState(row.state), row.lease_owner, row.rescues)
+            Rescued(row.id, row.client_id, row.source_type, JobState(row.state), row.lease_owner, row.rescues)
             for row in rows
         ]
 
     def figures(self) -> QueueFigures:
-        """Return what is waiting now."""
-        queued, oldest = self._connection.execute(_FIGURES).one()
-        return QueueFigures(queued, float(oldest))
+        """Return what is waiting now, and what is dead."""
+        shelves = [
+            ShelfFigures(row.client_id, row.source_type, row.queued, float(row.oldest_due_unix))
+            for row in self._connection.execute(_FIGURES)
+        ]
+        return QueueFigures(shelves, int(self._connection.execute(_DEAD).scalar_one()))
+
+    def purge(self, *, age_seconds: float, limit: int) -> int:
+        """Delete the oldest jobs that ended longer ago, and all that belongs to them. Return how many."""
+        values = {"age_seconds": age_seconds, "limit": limit, "lock": _PURGE_LOCK}
+        return int(self._connection.execute(_PURGE, values).scalar_one())

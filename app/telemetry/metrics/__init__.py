@@ -87,7 +87,7 @@ def initialise(version: str, *, host: str, port: int, database: str) -> None:
         JOBS_SUBMITTED.labels(source_type)
         JOB_DURATION.labels(source_type)
         RECORDS_STORED.labels(source_type)
-        for outcome in ("succeeded", "failed", "dead"):
+        for outcome in ("succeeded", "failed", "dead", "cancelled"):
             JOBS_FINISHED.labels(source_type, outcome)
         for outcome in ("ok", "error", "timeout", "refused"):
             SOURCE_REQUESTS.labels(source_type, outcome)
@@ -99,4 +99,5 @@ def initialise_worker() -> None:
     """Expose what only workers have."""
     for metric in (JOBS_QUEUED, JOBS_OLDEST_QUEUED, WORKER_HEARTBEAT, WORKER_JOBS_RUNNING, WORKER_RESCUES):
         REGISTRY.register(metric)
-    REGISTRY.register(runtime.WORKER_THREADS)
+    for metric in (runtime.WORKER_THREADS, *jobs.OF_WORKERS):
+        REGISTRY.register(metric)

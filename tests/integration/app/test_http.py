@@ -199,7 +199,7 @@ def test_a_commit_whose_answer_is_lost_is_not_called_a_failure(
 ) -> None:
     with TcpForwarder(("127.0.0.1", postgres.port)) as path:
         api = start("app.main", DCS_DATABASE_PORT=str(path.port))
-        path.lose_answer_to_commit_after(b"INSERT INTO jobs")
+        path.lose_answer_to(b"INSERT INTO jobs")
         answer = api.trigger("file", {"path": "x.csv"})
         assert answer.status_code == 503
         problem = answer.json()

@@ -1,0 +1,56 @@
+"""How many jobs a client may have waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.jobs.errors import QueueFullError
+
+COUNTED_SECONDS_MAX = 1.0
+NEAR = 0.9
+CLIENTS_KEPT_MAX = 1000
+
+
+@dataclass
+class _Known:
+    counted_at: float
+    queued: int
+
+
+class QueueQuota:
+    """Refuses what is beyond ``queued_max`` jobs of one client.
+
+    Counting a long queue costs more than storing a job. So a count serves for a second, and what this
+    process accepts meanwhile is added; only near the limit is each submission preceded by a count. Several
+    processes together may exceed the limit by what they accept within that second.
+    """
+
+    def __init__(self, queued_max: int) -> None:
+        self._queued_max = queued_max
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+
+    def admit(self, client_id: str, count: Callable[[], int]) -> None:
+        """Let one more job in. Raises ``QueueFullError``."""
+        if self._reserve(client_id):
+            return
+        known = _Known(time.monotonic(), count())
+        with self._lock:
+            if len(self._known) >= CLIENTS_KEPT_MAX:
+                self._known.clear()
+            self._known[client_id] = known
+            if known.queued >= self._queued_max:
+                raise QueueFullError
+            known.queued += 1
+
+    def _reserve(self, client_id: str) -> bool:
+        with self._lock:
+            known = self._known.get(client_id)
+            fresh = known is not None and time.monotonic() - known.counted_at < COUNTED_SECONDS_MAX
+            if known is None or not fresh or known.queued >= NEAR * self._queued_max:
+                return False
+            known.queued += 1
+            return True
