@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
-
-import structlog
 
 from app.database.slots import DatabaseSlots
 from app.errors import DatabaseUnavailableError
@@ -26,8 +25,6 @@ STREAM_SECONDS_MAX = 300.0
 RECONNECT_MILLISECONDS = 1000
 LOOK_SECONDS = 0.5
 """How soon a stream sees that the process is draining."""
-
-log = structlog.get_logger()
 
 
 @dataclass(eq=False)
@@ -129,10 +126,8 @@ class EventHub:
 
     async def _poll(self) -> None:
         while self._streams:
-            try:
+            with contextlib.suppress(DatabaseUnavailableError):  # logged where it failed; streams go on
                 await self.look()
-            except DatabaseUnavailableError:
-                log.debug("job_events_unavailable")  # counted and logged where it failed; streams go on
             await asyncio.sleep(self._poll_seconds)
 
     async def follow(self, subscription: Subscription) -> AsyncIterator[bytes]:

@@ -18,9 +18,9 @@ KINDS = ("api", "database", "file")
 def insert(database: Database, client_id: str = "default", **values: Any) -> UUID:
     """Store a job and return its id."""
     job_id = new_job_id()
-    job = NewJob(
-        **{"id": job_id, "kind": "file", "client_id": client_id, "config": {}, "max_attempts": 3} | values
-    )
+    given: dict[str, Any] = {"kind": "file", "config": {}, "max_attempts": 3}
+    given.update(values)
+    job = NewJob(id=job_id, client_id=client_id, **given)
     with database.transaction() as connection:
         assert JobRepository(connection).insert(job)
     return job_id
