@@ -15,12 +15,14 @@ from app.avatars import tasks as avatars
 from app.database.engine import ConnectOptions, Database
 from app.health.probe import DependencyProbe
 from app.ingest import tasks as ingest
+from app.ingest.watch import watch as ingest_watch
 from app.jobs.dispatcher import Dispatcher
 from app.jobs.handlers import Handler
 from app.jobs.leases import WATCH_SECONDS, Leases
 from app.jobs.reconciler import Reconciler
 from app.jobs.tasks import JobRunner
 from app.jobs.wakeups import Announcer, Listener
+from app.objectstore.client import close_clients
 from app.settings import Settings
 from app.sources import tasks as sources
 from app.sources.catalogue import catalogue
@@ -102,6 +104,12 @@ class Worker:
                 "reconciler", self._reconciler.run_once, settings.reconcile_interval_seconds, self._stopping
             ),
         ]
+        watch = ingest_watch(settings, self._database)
+        if watch is not None:
+            interval_seconds = settings.ingest_watch_interval_seconds
+            self._helper_threads.append(
+                self._helper("ingest-watch", watch.run_once, interval_seconds, self._stopping)
+            )
 
     @staticmethod
     def _helper(
@@ -148,6 +156,7 @@ class Worker:
         self._leases.release(self._leases.snapshot())
         self._announcer.close()
         self._probe.stop()
+        close_clients()
         self._database.close()
 
     def _work(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sqlalchemy import Connection
 
@@ -64,6 +64,14 @@ class Effect(Protocol):
 
     def apply(self, connection: Connection, job: ClaimedJob) -> int:
         """Write it. Return how many records the job has now."""
+
+
+@runtime_checkable
+class Told(Protocol):
+    """An effect that wants to know when it has taken place: what it counts must not count twice."""
+
+    def committed(self) -> None:
+        """Take note. Called once, after the commit."""
 
 
 @dataclass(frozen=True)

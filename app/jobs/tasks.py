@@ -16,7 +16,7 @@ from app.errors import DatabaseUnavailableError, FencedError
 from app.jobs import outcomes
 from app.jobs.errors import JobCancelledError
 from app.jobs.finisher import BODY_BYTES_MAX, Done, Finisher
-from app.jobs.handlers import Attempt, Effect, Handler, JobError, StoreRecords
+from app.jobs.handlers import Attempt, Effect, Handler, JobError, StoreRecords, Told
 from app.jobs.leases import Held, Leases
 from app.jobs.repository import JobRepository
 from app.models import JobState
@@ -168,6 +168,8 @@ class JobRunner:
         except DataError as exc:  # such as a NUL character, which jsonb cannot hold
             self._give_up(held, started, JobState.FAILED, "unstorable", str(exc.orig).strip())
             return
+        if isinstance(effect, Told):
+            effect.committed()
         outcomes.succeeded(held, count, started)
 
     def _give_up(self, held: Held, started: float, state: JobState, reason: str, message: str) -> None:

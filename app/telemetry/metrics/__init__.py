@@ -101,3 +101,4 @@ def initialise_worker() -> None:
         REGISTRY.register(metric)
     for metric in (runtime.WORKER_THREADS, *jobs.OF_WORKERS):
         REGISTRY.register(metric)
+    ingest.initialise_worker()

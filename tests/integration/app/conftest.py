@@ -11,9 +11,11 @@ import pytest
 
 from app.database.engine import Database
 from app.migrate import migrate
+from app.objectstore.client import close_clients
 from tests.support.access import admit_clients
 from tests.support.databases import TEMPLATE, open_database, settings_for, target
 from tests.support.postgres import PostgresServer
+from tests.support.seaweed import SeaweedServer
 from tests.support.service import ServiceProcess, Start
 from tests.support.upstream import Upstream
 from tests.support.valkey import ValkeyServer
@@ -54,6 +56,14 @@ def valkey() -> Iterator[ValkeyServer]:
     with closing(ValkeyServer()) as server:
         server.start()
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[SeaweedServer]:
+    with closing(SeaweedServer()) as server:
+        server.start()
+        yield server
+        close_clients()
 
 
 @pytest.fixture(scope="module")
