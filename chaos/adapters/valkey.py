@@ -47,10 +47,6 @@ class RedisAdmin:
         """Delete everything, at once and without asking."""
         self._ask(self._client.flushall)
 
-    def size(self) -> int:
-        """Return how many keys there are."""
-        return int(str(self._ask(self._client.dbsize)))
-
     @staticmethod
     def _ask(question: Callable[[], object]) -> object:
         try:

@@ -60,6 +60,3 @@ class MarkedCache(Protocol):
 
     def flush(self) -> None:
         """Delete everything."""
-
-    def size(self) -> int:
-        """Return how many keys there are."""

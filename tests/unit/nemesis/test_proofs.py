@@ -9,20 +9,9 @@ import pytest
 
 from chaos.engine.nemesis.ports import Exchange
 from chaos.engine.nemesis.proofs import PROOFS
+from tests.support.nemesis import CUT, HEALTHY, NOTHING, REFUSED
 
-HEALTHY = Exchange(
-    error="",
-    complete=True,
-    seconds=0.004,
-    first_byte_seconds=0.002,
-    received_bytes=8_000,
-    volume_bytes=8_000,
-    close_seconds=0.001,
-)
-NOTHING = replace(HEALTHY, complete=False, first_byte_seconds=None, received_bytes=0)
 HUNG_UP = replace(NOTHING, error="closed", seconds=0.5)
-CUT = replace(HEALTHY, error="closed", complete=False, received_bytes=1_460)
-REFUSED = replace(NOTHING, error="refused", seconds=0.0, volume_bytes=0)
 
 CASES: Mapping[str, tuple[Mapping[str, int], Exchange]] = {
     "down": ({}, REFUSED),
