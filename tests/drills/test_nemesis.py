@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from chaos.adapters.guardian import find_process
 from chaos.domain.journal import Phase
 from chaos.ledger.history import read_history
 from tests.support.lab import Lab, eventually
@@ -39,32 +41,37 @@ def test_a_short_run_passes_and_its_report_says_what_it_covered(lab: Lab) -> Non
     assert lab.left_over(lab.baseline()) == []
 
 
-def begin(lab: Lab, *arguments: str) -> Path:
-    """Start a nemesis; return its history once a fault is live."""
+def begin(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    """Start a nemesis and return once a fault is live."""
     known = set(lab.config.state_dir.glob("reports/*-nemesis-*"))
     process = lab.start(*arguments)
 
-    def live() -> Path | None:
+    def live() -> bool:
         assert process.poll() is None, process.communicate()[0]
-        for folder in set(lab.config.state_dir.glob("reports/*-nemesis-*")) - known:
-            history = folder / "history.jsonl"
-            if history.exists() and '"act":"live"' in history.read_text():
-                return history
-        return None
+        histories = [
+            folder / "history.jsonl"
+            for folder in set(lab.config.state_dir.glob("reports/*-nemesis-*")) - known
+        ]
+        return any(path.exists() and '"act":"live"' in path.read_text() for path in histories)
 
-    history = eventually(live, BEGUN_SECONDS_MAX, "a fault is live")
-    process.kill()
-    process.communicate()
-    return history
+    eventually(live, BEGUN_SECONDS_MAX, "a fault is live")
+    return process
 
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_nemesis_that_is_killed_is_healed(lab: Lab, *, guarded: bool) -> None:
     before = lab.baseline()
-    begin(lab, "nemesis", "--seed", "3", "--minutes", "2", "--jobs-min", "60", "--only", "timeout:postgres")
+    process = begin(lab, "nemesis", "--seed", "3", "--minutes", "2", "--only", "timeout:postgres,down:redis")
+    active = lab.runs.active()
+    assert active is not None
+    guardian = find_process(active.guardian)
+    assert guardian is not None
     if not guarded:
-        (lab.config.state_dir / "active.json").unlink(missing_ok=True)
-    eventually(lambda: not lab.runs.is_locked(), HEALED_SECONDS_MAX, "the guardian has let go")
+        guardian.kill()
+    process.kill()
+    process.communicate()
+    eventually(lambda: not lab.runs.is_locked(), HEALED_SECONDS_MAX, "the lab's lock is free")
+    assert (lab.runs.active() is None) is guarded
     healed = lab.run("heal")
     assert healed.returncode == 0, healed.stdout + healed.stderr
     assert lab.left_over(before) == []
