@@ -41,7 +41,7 @@ class AvatarsSettings(BaseSettings):
     avatars_concurrency_max: PositiveInt = 1
     """Avatars that a worker runs at once; one thread fewer than it has at most, so that others always run."""
     avatars_max_attempts: PositiveInt = 30
-    """After this many failed attempts an avatar has failed: about 20 minutes without moderation."""
+    """After this many failed attempts an avatar has failed: 20 minutes without moderation, or more."""
     avatars_breaker_failures: PositiveInt = 5
     """Failed calls in a row after which a worker stops calling the moderation API for a while."""
     avatars_breaker_open_seconds: PositiveFloat = 10.0

@@ -19,41 +19,49 @@ from app.settings import Settings
 from app.telemetry.metrics import avatars as metrics
 
 
-@dataclass
+@dataclass(frozen=True)
 class Publish:
     """An image that moderation allows."""
 
     image: bytes
     svg: str | None
-    record_count: int = 0
-    _counted: bool = False
+
+    @property
+    def record_count(self) -> int:
+        """An avatar is no record."""
+        return 0
 
     def apply(self, connection: Connection, job: ClaimedJob) -> int:
         """Store it. The database refuses it without a verdict that allows it."""
         AvatarRepository(connection).publish(job.id, image=self.image, svg=self.svg)
-        if not self._counted:  # a commit that failed is tried again
-            self._counted = True
-            metrics.AVATARS.labels("ready").inc()
         return 0
 
+    def committed(self) -> None:
+        """Count it."""
+        metrics.AVATARS.labels("ready").inc()
 
-@dataclass
+
+@dataclass(frozen=True)
 class Reject:
     """Content that moderation does not allow."""
 
     verdict: Verdict
-    record_count: int = 0
-    _counted: bool = False
+
+    @property
+    def record_count(self) -> int:
+        """An avatar is no record."""
+        return 0
 
     def apply(self, connection: Connection, job: ClaimedJob) -> int:
         """Say so."""
         AvatarRepository(connection).reject(job.id)
-        if not self._counted:
-            self._counted = True
-            metrics.AVATARS.labels("rejected").inc()
-            category = self.verdict.category
-            metrics.AVATARS_REJECTED.labels(category if category in CATEGORIES else "other").inc()
         return 0
+
+    def committed(self) -> None:
+        """Count it."""
+        metrics.AVATARS.labels("rejected").inc()
+        category = self.verdict.category
+        metrics.AVATARS_REJECTED.labels(category if category in CATEGORIES else "other").inc()
 
 
 class AvatarHandler:
@@ -83,13 +91,16 @@ class AvatarHandler:
             # What was moderated in an attempt before this one is not asked again.
             verdict = work.verdict.verdict if work.verdict else self._moderated(job, work)
         except ModerationError as exc:
-            if not exc.retryable or job.attempt - job.rescues >= job.max_attempts:
+            attempted = exc.reason != "breaker_open"
+            last = attempted and job.attempt - job.rescues >= job.max_attempts
+            if last or not exc.retryable:
                 metrics.AVATARS.labels("failed").inc()
             raise JobError(
                 f"moderation_{exc.reason}",
                 str(exc),
                 retryable=exc.retryable,
                 retry_after_seconds=exc.retry_after_seconds,
+                attempted=attempted,
             ) from exc
         if not verdict.allowed:
             return Reject(verdict)

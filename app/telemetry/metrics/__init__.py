@@ -13,6 +13,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 JOB_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SOURCE_TYPES = ("api", "database", "file")
+KINDS_OF_JOBS = (*SOURCE_TYPES, "avatar")
 
 BUILD_INFO = Gauge("dcs_build_info", "Always 1; the version is a label.", ["version"])
 
@@ -83,12 +84,13 @@ def initialise(version: str, *, host: str, port: int, database: str) -> None:
         REDIS_ERRORS.labels(reason)
     for dependency in ("postgres", "redis"):
         DEPENDENCY_UP.labels(dependency)
-    for source_type in SOURCE_TYPES:
-        JOBS_SUBMITTED.labels(source_type)
-        JOB_DURATION.labels(source_type)
-        RECORDS_STORED.labels(source_type)
+    for kind in KINDS_OF_JOBS:
+        JOBS_SUBMITTED.labels(kind)
+        JOB_DURATION.labels(kind)
         for outcome in ("succeeded", "failed", "dead", "cancelled"):
-            JOBS_FINISHED.labels(source_type, outcome)
+            JOBS_FINISHED.labels(kind, outcome)
+    for source_type in SOURCE_TYPES:
+        RECORDS_STORED.labels(source_type)
         for outcome in ("ok", "error", "timeout", "refused"):
             SOURCE_REQUESTS.labels(source_type, outcome)
     for slice_ in (access, avatars, cache, ingest, jobs, runtime, sources):
