@@ -86,6 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own, which would look for providers in every request; ours is the middleware.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.probe = probe
@@ -110,9 +112,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     install_error_handlers(app)
-    app.include_router(health_router)
-    for slice_ in (access, jobs, ingest, avatars):
+    for slice_ in (jobs, access, ingest, avatars):  # routes are tried in this order: the busiest first
         slice_.install(app, context)
+    app.include_router(health_router)
     routers = (health_router, *(slice_.router for slice_ in (access, jobs, ingest, avatars)))
     routes = [route for router in routers for route in router.routes]
     app.state.routes = routes

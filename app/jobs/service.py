@@ -152,6 +152,10 @@ class JobService:
             fingerprint=submission.fingerprint() if submission.idempotency_key is not None else None,
         )
 
+    def check_may_wait(self, spec: SourceSpec) -> bool:
+        """Return whether ``check`` needs a thread."""
+        return self._catalogue.check_may_wait(spec)
+
     def check(self, spec: SourceSpec) -> None:
         """Refuse what no worker would collect, without the database. Raises ``InvalidRequestError``."""
         try:

@@ -60,6 +60,11 @@ class Catalogue:
     database: Source[DatabaseConfig]
     file: Source[FileConfig]
 
+    @staticmethod
+    def check_may_wait(spec: SourceSpec) -> bool:
+        """Return whether ``check`` asks anything outside of this process, so that it needs a thread."""
+        return not isinstance(spec, ApiSpec | DatabaseSpec)
+
     def check(self, spec: SourceSpec) -> None:
         """Refuse what is not allowed. Raises ``SourceRefusedError``."""
         match spec:
