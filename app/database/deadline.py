@@ -22,6 +22,8 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
+BUSY_SECONDS = 0.05
+"""A connection that answered less than this ago is not even looked at: a system call lets go of the GIL."""
 LOOK_SECONDS = 0.25
 """How long the watchdog sleeps while connections are in use; what is due earlier wakes it."""
 
@@ -235,7 +237,8 @@ class DeadlineConnection(extensions.connection):
 
     def answered_within(self, seconds: float) -> bool:
         """Return whether it was in use until just now, and has not been ended by the server since."""
-        return time.monotonic() - self._line.answered_at < seconds and self._line.quiet()
+        idle_seconds = time.monotonic() - self._line.answered_at
+        return idle_seconds < seconds and (idle_seconds < BUSY_SECONDS or self._line.quiet())
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:

@@ -18,6 +18,7 @@ from app.net.resolver import ResolveError, Resolver, SystemResolver
 from app.net.targets import AllowEntry, Target, TargetRefusedError, parse_entry, parse_host, parse_url
 
 ADDRESSES_TRIED_MAX = 3
+REMEMBERED_MAX = 1000
 
 __all__ = ["Guard", "ResolveError", "Target", "TargetRefusedError"]
 
@@ -28,14 +29,21 @@ class Guard:
     def __init__(self, entries: Iterable[str | AllowEntry], *, resolver: Resolver | None = None) -> None:
         self._entries = tuple(parse_entry(one) if isinstance(one, str) else one for one in entries)
         self._resolver = resolver or SystemResolver()
+        # The entries never change, so neither does an answer that takes no look-up.
+        self._allowed: dict[str, Target] = {}
 
     def check_url(self, url: str) -> Target:
         """Return where a URL leads, if an entry allows it as far as can be told without a look-up.
 
         Raises ``TargetRefusedError``.
         """
-        target = parse_url(url)
-        self.check(target.scheme, target.host, target.port)
+        target = self._allowed.get(url)
+        if target is None:
+            target = parse_url(url)
+            self.check(target.scheme, target.host, target.port)
+            if len(self._allowed) >= REMEMBERED_MAX:
+                self._allowed.clear()
+            self._allowed[url] = target
         return target
 
     def check(self, scheme: str, host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from app.telemetry.lines import LineWriter
 from app.telemetry.tracing import add_trace
 
 if TYPE_CHECKING:
@@ -90,14 +92,21 @@ def configure_logging(
         processors.append(_exporting(logs.emit))
         shutdown = logs.shutdown
     processors += [_identity(service, instance), structlog.processors.JSONRenderer(serializer=_dumps)]
+    lines = LineWriter(sys.stdout.buffer)
+    atexit.register(lines.flush)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers = [_ThirdPartyHandler()]
     root.setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
-    return shutdown
+
+    def end() -> None:
+        shutdown()
+        lines.flush()
+
+    return end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from app.access.headers import GUARDED_STATUSES
 from app.telemetry import clients, metrics
 from app.telemetry.metrics import runtime
+from app.telemetry.trace_context import new_request_id
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     # Anything else could forge log lines or fill an index.
-    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.match(given) else new_request_id()
 
 
 def _caller(headers: Headers) -> TraceContext | None:

@@ -24,6 +24,11 @@ def new_span_id() -> str:
     return f"{_random.getrandbits(64) or 1:016x}"
 
 
+def new_request_id() -> str:
+    """Return 32 hexadecimal digits."""
+    return f"{_random.getrandbits(128):032x}"
+
+
 @dataclass(frozen=True, slots=True)
 class TraceContext:
     """One span of one trace. ``state`` is what other vendors' tracers passed along, unread."""

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+import threading
+
+from app.telemetry.lines import LineWriter
+from tests.support.waiting import eventually
+
+
+class Stream(io.BytesIO):
+    """Counts how often it was written to."""
+
+    writes = 0
+
+    def write(self, text: object) -> int:
+        self.writes += 1
+        return super().write(text)  # type: ignore[arg-type]
+
+
+def test_a_single_line_is_there_at_once_and_a_warning_always_is() -> None:
+    stream = Stream()
+    lines = LineWriter(stream)
+    lines.info(b"1")
+    assert stream.getvalue() == b"1\n"
+    lines.info(b"2")
+    lines.warning(b"3")
+    assert stream.getvalue() == b"1\n2\n3\n"
+
+
+def test_many_lines_are_written_together_soon_whole_and_in_order() -> None:
+    stream = Stream()
+    lines = LineWriter(stream)
+
+    def work(thread: int) -> None:
+        for number in range(500):
+            lines.info(b"%d %d" % (thread, number))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: stream.getvalue().count(b"\n") == 2000, within_seconds=5, what="all lines")
+    for who in range(4):
+        own = [line for line in stream.getvalue().splitlines() if line.startswith(b"%d " % who)]
+        assert own == [b"%d %d" % (who, number) for number in range(500)]
+    assert stream.writes < 1000
+
+
+def test_what_waits_is_written_at_the_end() -> None:
+    stream = Stream()
+    lines = LineWriter(stream)
+    for number in range(3):
+        lines.info(b"%d" % number)
+    lines.flush()
+    assert stream.getvalue() == b"0\n1\n2\n"
+
+
+def test_a_closed_stream_does_not_end_the_thread() -> None:
+    stream = Stream()
+    lines = LineWriter(stream)
+    lines.info(b"1")
+    lines.info(b"2")
+    stream.close()
+    assert lines._thread is not None
+    eventually(lambda: not lines._waiting, within_seconds=5, what="it was tried")
+    assert lines._thread.is_alive()
