@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ _NOWHERE = f"{os.devnull}/none"  # libpq takes a file that is not there for none
 
 DATABASE_ERRORS = (DatabaseUnavailableError, exc.DBAPIError)
 """What a transaction that failed in the database raises; counted and logged when it does."""
+
+_UNTRACED = nullcontext()
 
 log = structlog.get_logger()
 
@@ -242,14 +244,16 @@ class Database:
                 commit: the transaction may have taken place.
 
         """
-        if not recording():
-            with self._transaction() as connection:
-                yield connection
-            return
-        with Span("postgresql transaction", SpanKind.CLIENT) as span, self._transaction() as connection:
-            span.set("db.system.name", "postgresql")
-            span.set("db.namespace", self.target.name)
+        with self._traced("postgresql transaction"), self._transaction() as connection:
             yield connection
+
+    def _traced(self, name: str) -> AbstractContextManager[object]:
+        if not recording():
+            return _UNTRACED
+        span = Span(name, SpanKind.CLIENT)
+        span.set("db.system.name", "postgresql")
+        span.set("db.namespace", self.target.name)
+        return span
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlalchemy.Connection]:
@@ -282,7 +286,7 @@ class Database:
         """
         asked_at = time.perf_counter()
         try:
-            with self._autocommitting.connect() as connection:
+            with self._traced("postgresql statement"), self._autocommitting.connect() as connection:
                 runtime.DB_POOL_WAIT.observe(time.perf_counter() - asked_at)
                 yield connection
         except exc.TimeoutError as cause:
@@ -294,6 +298,18 @@ class Database:
             # An error of the server's has a code: then the statement has failed for certain.
             answered = getattr(cause.orig, "pgcode", None) is not None
             unavailable.outcome_unknown = not (answered or isinstance(cause.orig, ConnectError))
+            raise unavailable from cause
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlalchemy.Connection]:
+        """Lend a connection whose transactions the body begins and ends. Raises as ``transaction``."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except exc.DBAPIError as cause:
+            unavailable = _translate(cause)
+            if unavailable is None:
+                raise
             raise unavailable from cause
 
     def close(self) -> None:

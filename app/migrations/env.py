@@ -7,6 +7,7 @@ from alembic import context
 from app.models import metadata
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata)
+# A revision that takes long, or waits for a lock, must not keep what the ones before it have locked.
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

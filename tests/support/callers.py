@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.support.waiting import eventually
+
 CALL_SECONDS_MAX = 30.0
+PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,3 +87,86 @@ class Caller:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass
+class Outcome:
+    """How calls went. ``failures`` has every one that a caller would call failed."""
+
+    calls: int = 0
+    failures: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+    longest_seconds: float = 0.0
+
+
+class Load:
+    """Callers that submit jobs and ask for them until the end, each waiting a little between two calls.
+
+    ``urls`` may be changed while it runs; every call goes to one of them in turn.
+    """
+
+    def __init__(self, urls: Sequence[str], headers: Mapping[str, str], *, callers: int = 4) -> None:
+        self.urls = tuple(urls)
+        self.outcome = Outcome()
+        self._headers = dict(headers)
+        self._callers = callers
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._one(number) for number in range(self._callers)))
+
+    async def _one(self, number: int) -> None:
+        kept: dict[str, Caller] = {}
+        turn = number
+        while not self._end.is_set():
+            turn += 1
+            url = self.urls[turn % len(self.urls)]
+            caller = kept.setdefault(url, Caller(url, self._headers))
+            job_id = await self._counted(caller, f"{number}-{turn}", self._submit)
+            if job_id is not None:
+                self.outcome.jobs.append(job_id)
+                await self._counted(caller, job_id, self._ask)
+            await asyncio.sleep(PAUSE_SECONDS)
+        for caller in kept.values():
+            caller.close()
+
+    async def _counted(
+        self, caller: Caller, what: str, call: Callable[[Caller, str], Awaitable[Reply]]
+    ) -> str | None:
+        began = time.monotonic()
+        self.outcome.calls += 1
+        try:
+            reply = await call(caller, what)
+        except (OSError, asyncio.IncompleteReadError) as exc:
+            self.outcome.failures.append(f"{what}: {exc!r}")
+            caller.close()
+            return None
+        finally:
+            self.outcome.longest_seconds = max(self.outcome.longest_seconds, time.monotonic() - began)
+        if reply.status not in (200, 202):
+            self.outcome.failures.append(f"{what}: {reply.status} {reply.body.decode()[:500]}")
+            return None
+        return str(reply.json()["job_id"])
+
+    async def _submit(self, caller: Caller, key: str) -> Reply:
+        body = {"source_type": "file", "config": {"path": "acme/assets.csv"}}
+        return await caller.post("/api/v1/jobs/trigger", body, **{"Idempotency-Key": f"{id(self)}-{key}"})
+
+    async def _ask(self, caller: Caller, job_id: str) -> Reply:
+        return await caller.get(f"/api/v1/jobs/status/{job_id}")
+
+    def wait_for(self, calls: int, *, within_seconds: float = 60.0) -> None:
+        """Wait until so many more calls were made."""
+        target = self.outcome.calls + calls
+        eventually(
+            lambda: self.outcome.calls >= target, within_seconds=within_seconds, what=f"{calls} more calls"
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(CALL_SECONDS_MAX + 5)
