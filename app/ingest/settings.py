@@ -45,7 +45,7 @@ class IngestSettings(BaseSettings):
     s3_read_timeout_seconds: PositiveFloat = 10.0
     """How long the store may be silent in the middle of an answer."""
 
-    ingest_bucket: str | None = None
+    ingest_bucket: Annotated[str, Field(min_length=3, max_length=63)] | None = None
     """Where files land, as ``client/YYYY-MM-DD/name``. Left out: nothing is ingested."""
     ingest_times_utc: tuple[str, ...] = ("01:00", "05:00")
     """JSON list of times of day (``HH:MM``) at which the bucket is listed for what no event told."""

@@ -46,6 +46,8 @@ class TcpForwarder:
         self.delay_seconds = 0.0
         """How long each chunk of the upstream's answers is kept back."""
         self._last_word = b"COMMIT"
+        self.answer_bytes_max: int | None = None
+        """After so many bytes of answers a connection is cut off, as by a limit on data."""
 
     def lose_answer_to_commit_after(self, statement: bytes) -> None:
         """Let the next COMMIT after ``statement`` take place, but cut the connection instead of saying so."""
@@ -121,8 +123,12 @@ class TcpForwarder:
     def _pump(
         self, source: socket.socket, sink: socket.socket | None, talk: _Talk, *, asks: bool = False
     ) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while chunk := source.recv(CHUNK_BYTES):
+                passed += len(chunk)
+                if not asks and self.answer_bytes_max is not None and passed > self.answer_bytes_max:
+                    break
                 if asks:
                     self._listen_in(talk, chunk)
                 elif talk.muted:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 from app.database.engine import Database
 from app.migrate import migrate
 from app.objectstore.client import close_clients
+from app.settings import Settings
 from tests.support.access import admit_clients
 from tests.support.databases import TEMPLATE, open_database, settings_for, target
+from tests.support.ingest import Ingestion
 from tests.support.postgres import PostgresServer
 from tests.support.seaweed import SeaweedServer
 from tests.support.service import ServiceProcess, Start
@@ -80,6 +84,42 @@ def database(postgres: PostgresServer, database_name: str) -> Iterator[Database]
     postgres.execute("TRUNCATE jobs CASCADE", database_name)
     with closing(open_database(target(postgres.port, database_name))) as database:
         yield database
+
+
+@pytest.fixture
+def ingest_settings(
+    postgres: PostgresServer, s3: SeaweedServer, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """What ingestion without processes is set to."""
+    schema = {"findings": {"key": "id", "required": ["asset"], "types": {"severity": "integer"}}}
+    values = s3.settings() | {
+        "DCS_INGEST_DATASETS": json.dumps(schema),
+        "DCS_INGEST_FILE_BYTES_MAX": "3000000",
+        "DCS_INGEST_MAX_ATTEMPTS": "2",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return settings_for(postgres.port, database_name)
+
+
+@pytest.fixture
+def ingestion(
+    database: Database,
+    s3: SeaweedServer,
+    ingest_settings: Settings,
+    postgres: PostgresServer,
+    database_name: str,
+) -> Ingestion:
+    """Ingestion on tables that are empty."""
+    tables = "ingest_files, ingested_rows, ingest_rejects, ingest_days, ingest_runs"
+    postgres.execute(f"TRUNCATE {tables}", database_name)
+    return Ingestion(database, s3, ingest_settings)
+
+
+@pytest.fixture
+def day() -> str:
+    """A day of the test's own: the bucket is shared."""
+    return (dt.date(2026, 1, 1) + dt.timedelta(days=next(_numbers))).isoformat()
 
 
 @pytest.fixture(scope="module")

@@ -219,3 +219,9 @@ def test_an_error_nobody_expected_is_a_problem_with_a_request_id(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers.get_list("x-request-id") == ["unlucky"]
     assert answer.json()["request_id"] == "unlucky"
+
+
+def test_without_a_bucket_nothing_is_ingested_and_the_answer_says_so(api: ServiceProcess) -> None:
+    answer = api.post("/api/v1/populate", json={"day": "2026-01-01"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:dcs:problem:ingest-off")
+    assert api.get("/api/v1/populate/days").json() == {"days": [], "next_before": None}

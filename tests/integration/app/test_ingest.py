@@ -4,51 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import itertools
 import json
 from typing import Any
 
 import pytest
 
-from app.database.engine import Database
 from app.models import FileState
 from app.settings import Settings
-from tests.support.databases import settings_for
 from tests.support.ingest import CLIENT, Ingestion
-from tests.support.postgres import PostgresServer
 from tests.support.seaweed import SeaweedServer, event
-
-_days = itertools.count(1)
-
-
-@pytest.fixture
-def settings(
-    postgres: PostgresServer, s3: SeaweedServer, database_name: str, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
-    schema = {"findings": {"key": "id", "required": ["asset"], "types": {"severity": "integer"}}}
-    values = s3.settings() | {
-        "DCS_INGEST_DATASETS": json.dumps(schema),
-        "DCS_INGEST_FILE_BYTES_MAX": "3000000",
-        "DCS_INGEST_MAX_ATTEMPTS": "2",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    return settings_for(postgres.port, database_name)
-
-
-@pytest.fixture
-def ingestion(
-    database: Database, s3: SeaweedServer, settings: Settings, postgres: PostgresServer, database_name: str
-) -> Ingestion:
-    tables = "ingest_files, ingested_rows, ingest_rejects, ingest_days, ingest_runs"
-    postgres.execute(f"TRUNCATE {tables}", database_name)
-    return Ingestion(database, s3, settings)
-
-
-@pytest.fixture
-def day() -> str:
-    """A day of the test's own: the bucket is shared."""
-    return (dt.date(2026, 1, 1) + dt.timedelta(days=next(_days))).isoformat()
 
 
 def findings(*numbers: int, severity: str = "3") -> list[str]:
@@ -91,15 +55,15 @@ def test_however_often_it_is_told_a_version_makes_one_job(
 
 
 def test_a_lost_event_is_made_up_for_by_the_scheduled_listing(
-    ingestion: Ingestion, s3: SeaweedServer, settings: Settings
+    ingestion: Ingestion, s3: SeaweedServer, ingest_settings: Settings, day: str
 ) -> None:
     today = dt.datetime.now(dt.UTC).date()
-    name = f"lost-{next(_days)}"
+    name = f"lost-{day}"
     s3.put_csv(f"acme/{today}/{name}.csv", ["1,x"])
     s3.put_csv(f"globex/{today - dt.timedelta(days=3)}/{name}.csv", ["1,x"])
     ingestion.watch.run_once()
     ingestion.watch.run_once()
-    other = Ingestion(ingestion.database, s3, settings)
+    other = Ingestion(ingestion.database, s3, ingest_settings)
     other.watch.run_once()
     assert ingestion.rows("SELECT count(*) FROM ingest_runs WHERE cause = 'schedule'") == [(1,)]
     ingestion.work_until_idle()
@@ -193,9 +157,7 @@ def test_a_missed_day_filled_in_later_does_not_replace_newer_rows(
     assert len(content) == 4
 
 
-def test_bad_rows_are_told_and_the_others_loaded(
-    ingestion: Ingestion, s3: SeaweedServer, day: str, settings: Settings
-) -> None:
+def test_bad_rows_are_told_and_the_others_loaded(ingestion: Ingestion, s3: SeaweedServer, day: str) -> None:
     good = findings(*range(1, 1001))
     bad = ["F-x,asset", ",asset,1", "F-y,,1", "F-z,asset,high", 'F-q,"open"quote",1']
     body = "\n".join([HEADER, *good[:500], *bad, *good[500:]]).encode() + b"\nF-l,\xff\xfe,1\nF-n,a\0b,1\n"
