@@ -69,6 +69,7 @@ def test_the_shipped_alerts_are_the_agreed_ones() -> None:
         "PostgresConnectionsHigh": "warning",
         "RedisDown": "critical",
         "QueueOldestJobTooOld": "critical",
+        "JobsDead": "warning",
         "WorkerDown": "critical",
         "ModerationFailing": "warning",
         "TargetDown": "warning",

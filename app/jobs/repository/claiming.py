@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.jobs.repository.base import Queries
 
 PRIORITY_MAX = 9
-AGING_SECONDS = 30.0
+AGING_SECONDS = 30
 """A waiting job rises by one priority in this time: the last of all is among the first after 270 s."""
 
 _ANY_NUMBER = 2**31 - 1
@@ -49,14 +49,14 @@ _CLAIM = text(
         CROSS JOIN LATERAL (
             SELECT jobs.id, jobs.client_id, jobs.source_type, jobs.run_at,
                    rescues > 0 OR max_attempts = 1 AS delicate,
-                   least(:priority_max,
-                         jobs.priority + floor(extract(epoch FROM now() - run_at) / :aging_seconds)) AS rank
+                   least(:priority_max, jobs.priority + CAST(
+                       extract(epoch FROM now() - run_at) AS int) / :aging_seconds) AS rank
             FROM jobs
             WHERE state = 'queued' AND jobs.client_id = shelves.client_id
               AND jobs.source_type = shelves.source_type AND jobs.priority = shelves.priority
               AND run_at <= now()
             ORDER BY run_at, id
-            LIMIT (SELECT greatest(16, 4 * :limit / count(*)) FROM shelves)
+            LIMIT (SELECT greatest(4, greatest(32, 4 * :limit) / count(*)) FROM shelves)
         ) AS front
     ), shared AS (
         -- The share of a job: how many its client would be running, were this the next of them.
@@ -73,6 +73,8 @@ _CLAIM = text(
     ), candidates AS MATERIALIZED (
         SELECT id, rank, share, run_at FROM ordered
         WHERE of_kind <= room AND (NOT delicate OR of_delicacy <= :idle)
+        ORDER BY rank DESC, share, run_at, id
+        LIMIT greatest(32, 4 * :limit)
     ), picked AS (
         SELECT jobs.id FROM candidates JOIN jobs ON jobs.id = candidates.id
         WHERE jobs.state = 'queued'
