@@ -17,6 +17,7 @@ from chaos.adapters.postgres import PostgresAdmin
 from chaos.adapters.prometheus import Prometheus
 from chaos.adapters.runstore import RunStore
 from chaos.adapters.toxiproxy import ToxiproxyServer
+from chaos.adapters.upstreams import Upstreams
 from chaos.adapters.valkey import RedisAdmin
 from chaos.config import LabConfig
 from chaos.domain.clients import LEDGER as CLIENTS
@@ -103,6 +104,7 @@ def nemesis_parts(lab: Lab) -> Parts:
         paths=ServicePaths(lab.stack.topology),
         processes=Programs(lab.stack),
         cache=lab.redis,
+        upstreams=Upstreams(lab.stack.topology),
         dsn={**lab.stack.admin_dsn(), "dbname": "dcs"},
         headers={name: {"X-API-Key": keys.read(lab.stack.layout, name)} for name in CLIENTS},
         settings={

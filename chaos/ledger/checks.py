@@ -135,6 +135,9 @@ def _records(case: Case, one: Submission, row: JobRow) -> Iterator[Violation]:
         yield Violation(row.id, f"holds {count} records, its source has {one.expected.count}", LOST)
     elif held is not None and held.digest != one.expected.digest:
         yield Violation(row.id, f"holds {count} records, but not those of its source", LOST)
+    effect = case.observed.effects.get(row.id, "")
+    if effect != one.expected.effect:
+        yield Violation(row.id, f"it ended {effect or 'without effect'}, not {one.expected.effect}", LOST)
     if row.record_count != count:
         yield Violation(row.id, f"says {row.record_count} records and holds {count}")
     told = case.observed.told.get(row.id)

@@ -12,14 +12,16 @@ from typing import Any
 
 import httpx
 
+from chaos.errors import AdapterError
 from chaos.ledger.history import History, Type
 from chaos.ledger.submissions import SUBMIT
-from chaos.ledger.workload import Work
+from chaos.ledger.workload import PATHS, Work
 
 ACCEPTED = frozenset({200, 202})
 """202, or 200 for a repetition of what was accepted before."""
 TRY_AGAIN = frozenset({408, 425, 429})
 """Refusals that say nothing against the submission itself."""
+DOCUMENT_TIMEOUT_SECONDS = 10.0
 RETRY_BASE_SECONDS = 0.1
 RETRY_CAP_SECONDS = 2.0
 RETRY_AFTER_SECONDS_MAX = 5.0
@@ -92,6 +94,7 @@ class Client:
         self._history.record(
             Type.INVOKE, self.name, SUBMIT, **told, attempt=attempt, kind=work.kind, body=work.body,
             count=work.expected.count, digest=work.expected.digest,
+            effect=work.expected.effect,
         )  # fmt: skip
         self._tally.attempts += 1
         answer = await self._post(key, request_id, work)
@@ -136,6 +139,20 @@ async def read(
     except httpx.HTTPError:
         return 0, {}
     return response.status_code, _json(response)
+
+
+def offered_kinds(target: str) -> tuple[str, ...]:
+    """Return the kinds of jobs that the service takes, as its own document says.
+
+    Raises:
+        AdapterError: it does not show the document.
+    """
+    try:
+        response = httpx.get(f"{target}/openapi.json", timeout=DOCUMENT_TIMEOUT_SECONDS, trust_env=False)
+        paths = response.raise_for_status().json()["paths"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise AdapterError(f"{target}/openapi.json cannot be read: {error}. Run `lab status`") from error
+    return tuple(kind for kind, path in PATHS.items() if path in paths)
 
 
 def _json(response: httpx.Response) -> dict[str, object]:

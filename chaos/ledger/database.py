@@ -125,6 +125,16 @@ class Tables:
             found[row[0]].append(JobEvent(*row))
         return dict(found)
 
+    def effects(self) -> dict[str, str]:
+        """Return the stage of every avatar, where the service makes such."""
+        if self._rows("SELECT to_regclass('avatars')")[0][0] is None:
+            return {}
+        query = (
+            "SELECT job_id::text, stage FROM avatars "  # noqa: S608  no value is put in
+            f"WHERE job_id IN (SELECT id FROM jobs WHERE {_OURS})"
+        )
+        return dict(self._rows(query, *self._which()))
+
     def locks(self) -> list[str]:
         """Return what is held or waited for although nothing runs: locks, and transactions left open."""
         waiting = self._rows("SELECT count(*) FROM pg_locks WHERE NOT granted")[0][0]

@@ -79,6 +79,8 @@ class Observed:
     jobs: Sequence[JobRow]
     records: Mapping[str, Records]
     events: Mapping[str, Sequence[JobEvent]]
+    effects: Mapping[str, str]
+    """What else became of a job, such as the stage of its avatar."""
     told: Mapping[str, Told]
     cross_reads: Sequence[CrossRead]
     leftovers: Sequence[str]

@@ -133,6 +133,7 @@ def observe(
         jobs=jobs,
         records=records,
         events=events,
+        effects=tables.effects(),
         told=told,
         cross_reads=crossed,
         leftovers=leftovers,

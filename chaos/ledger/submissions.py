@@ -47,7 +47,7 @@ def submissions(entries: Iterable[Entry]) -> list[Submission]:
             continue
         key, request_id = (entry.process, entry.detail["key"]), entry.detail["request_id"]
         if entry.type is Type.INVOKE:
-            expected = Expected(entry.detail["count"], entry.detail["digest"])
+            expected = Expected(entry.detail["count"], entry.detail["digest"], entry.detail.get("effect", ""))
             found = by_key.setdefault(key, Submission(key[1], key[0], entry.detail["kind"], expected))
             found.request_ids.append(request_id)
         elif key not in by_key or request_id not in by_key[key].request_ids:

@@ -15,8 +15,9 @@ FILE_FOLDER = "acme"
 ASSETS = 200
 FINDINGS = 500
 _PAGE_SIZES = (60, 120, 200)
+_ALLOWED_SHARE = 0.8
 # Small jobs for the most part: the ledger is about how many there are, not about how much they hold.
-_WEIGHTS: Mapping[str, int] = {"file": 60, "database": 28, "api": 12}
+_WEIGHTS: Mapping[str, int] = {"file": 58, "database": 26, "api": 12, "avatar": 4}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Expected:
 
     count: int
     digest: str
+    effect: str = ""
+    """What else it must have brought about: of an avatar, that it is ready or was rejected."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,23 @@ def _api(rng: random.Random) -> Work:
     return _trigger("api", config, keys)
 
 
+def _avatar(rng: random.Random) -> Work:
+    number = rng.randrange(10**6)
+    allowed = rng.random() < _ALLOWED_SHARE
+    # Neither is near a threshold of the simulated moderation.
+    prompt = f"a lighthouse in the fog, number {number}" if allowed else f"a massacre, beheading {number}"
+    expected = Expected(0, digest([]), "ready" if allowed else "rejected")
+    return Work("avatar", "/api/v1/avatars", {"prompt": prompt}, expected)
+
+
 _MAKERS: Mapping[str, Callable[[random.Random], Work]] = {
     "file": _file,
     "database": _database,
     "api": _api,
+    "avatar": _avatar,
 }
+PATHS: Mapping[str, str] = dict.fromkeys(_MAKERS, "/api/v1/jobs/trigger") | {"avatar": "/api/v1/avatars"}
+"""Where each kind is submitted."""
 KINDS = tuple(_MAKERS)
 
 

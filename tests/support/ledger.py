@@ -77,6 +77,7 @@ class History:
     cross_reads: list[CrossRead] = field(
         default_factory=lambda: [CrossRead("ledger-02", "ledger-01", "job-1", "status", 404)]
     )
+    effects: dict[str, str] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
     unread: tuple[str, ...] = ()
 
@@ -90,6 +91,7 @@ class History:
             jobs=self.jobs,
             records=self.records,
             events=self.events,
+            effects=self.effects,
             told=self.told,
             cross_reads=self.cross_reads,
             leftovers=self.leftovers,

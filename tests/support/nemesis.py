@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chaos.domain.journal import ProcessRef
 from chaos.engine.nemesis.acts import Nemesis, Tools
-from chaos.engine.nemesis.ports import Exchange
+from chaos.engine.nemesis.ports import Answered, Exchange
 from chaos.errors import StackError
 from chaos.ledger.history import Entry, History, read_history
 from tests.support.fakes import FakeJournal, FakeProxies
@@ -104,6 +104,30 @@ class FakeMarkedCache:
             self.marker = None
 
 
+@dataclass
+class FakeUpstreams:
+    """A moderation API that behaves as told. ``deaf`` ones take it and go on as before."""
+
+    behaviour: dict[str, float] = field(default_factory=dict)
+    deaf: bool = False
+
+    def behave(self, upstream: str, behaviour: Mapping[str, float]) -> None:
+        self.behaviour = {} if self.deaf else dict(behaviour)
+
+    def reset(self, upstream: str) -> None:
+        self.behaviour = {}
+
+    def ask(self, upstream: str) -> Answered:
+        rates = {
+            "slow_rate": Answered(0, usable=False, seconds=2.5),
+            "error_rate": Answered(500, usable=False, seconds=0.1),
+            "garbage_rate": Answered(200, usable=False, seconds=0.1),
+            "rate_limit_rate": Answered(429, usable=False, seconds=0.1),
+        }
+        found = [answered for rate, answered in rates.items() if self.behaviour.get(rate)]
+        return found[0] if found else Answered(200, usable=True, seconds=0.1)
+
+
 class Bench:
     """A nemesis and everything it touches."""
 
@@ -112,6 +136,7 @@ class Bench:
         self.paths = FakePaths(self.world.proxies)
         self.processes = FakeProcesses()
         self.cache = FakeMarkedCache()
+        self.upstreams = FakeUpstreams()
         self.journal = FakeJournal()
         self.stopping = threading.Event()
         self.path = folder / "history.jsonl"
@@ -122,6 +147,7 @@ class Bench:
                 self.paths,
                 self.processes,
                 self.cache,
+                self.upstreams,
                 self.history,
                 self.journal,
                 self.stopping,

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from chaos.domain.journal import Phase, ProcessRef
 from chaos.domain.waiting import POLL_SECONDS
-from chaos.engine.nemesis.ports import MarkedCache, Paths, Processes
-from chaos.engine.nemesis.proofs import PROOFS
+from chaos.engine.nemesis.ports import MarkedCache, Misbehaving, Paths, Processes
+from chaos.engine.nemesis.proofs import MISHAP_PROOFS, PROOFS
 from chaos.engine.nemesis.schedule import Step
 from chaos.engine.nemesis.table import (
     DOWN,
     FLUSH,
     KILL,
+    MISHAPS,
     PAUSE,
     ROLLING_RESTART,
     SERVICE,
@@ -45,6 +46,7 @@ class Tools:
     paths: Paths
     processes: Processes
     cache: MarkedCache
+    upstreams: Misbehaving
     history: History
     journal: Journal
     stopping: threading.Event
@@ -56,12 +58,12 @@ class Nemesis:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._acts: dict[str, Callable[[Step], None]] = {
+        self._acts: Mapping[str, Callable[[Step], None]] = {
             KILL: self._kill,
             PAUSE: self._pause,
             FLUSH: self._flush,
             ROLLING_RESTART: self._rolling_restart,
-        }
+        } | dict.fromkeys(MISHAPS, self._misbehave)
 
     def inject(self, step: Step) -> None:
         """Do it all. When this returns the fault was live and is over.
@@ -140,6 +142,27 @@ class Nemesis:
             if clock.now() > deadline:
                 raise NotProvenError(f"{otherwise} within {seconds_max:g} s")
             clock.sleep(POLL_SECONDS)
+
+    def _misbehave(self, step: Step) -> None:
+        upstream, fault = step.cell.target, step.cell.fault
+        ask = self._tools.upstreams.ask
+
+        def healthy() -> bool:
+            return ask(upstream).usable
+
+        self._until(healthy, PROOF_SECONDS_MAX, f"{step.cell.name}: it is not well without the fault")
+        try:
+            self._tools.upstreams.behave(upstream, MISHAPS[fault])
+            self._until(
+                lambda: MISHAP_PROOFS[fault](ask(upstream)),
+                PROOF_SECONDS_MAX,
+                f"{step.cell.name} does not show",
+            )
+            self._record(Type.INFO, "live", step)
+            self._hold(step)
+        finally:
+            self._tools.upstreams.reset(upstream)
+        self._until(healthy, OVER_SECONDS_MAX, f"{step.cell.name} did not end")
 
     # ---- processes ---------------------------------------------------------------------------
 

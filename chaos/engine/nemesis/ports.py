@@ -60,3 +60,26 @@ class MarkedCache(Protocol):
 
     def flush(self) -> None:
         """Delete everything."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an upstream said. ``status`` 0: nothing within the client's patience."""
+
+    status: int
+    usable: bool
+    """Whether it is what the upstream promises."""
+    seconds: float
+
+
+class Misbehaving(Protocol):
+    """The lab's third parties, which can be told to misbehave."""
+
+    def behave(self, upstream: str, behaviour: Mapping[str, float]) -> None:
+        """Let it behave so; what is left out is as at its start."""
+
+    def reset(self, upstream: str) -> None:
+        """Let it behave as at its start."""
+
+    def ask(self, upstream: str) -> Answered:
+        """Ask as the service does, over the same path."""

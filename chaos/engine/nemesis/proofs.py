@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from chaos.engine.nemesis.ports import Exchange
+from chaos.engine.nemesis.ports import Answered, Exchange
 from chaos.engine.nemesis.table import DOWN
 
 _SHARE = 0.6
@@ -59,4 +59,13 @@ PROOFS: Mapping[str, Callable[[Exchange, Attributes], bool]] = {
     "reset_peer": _reset,
     "slicer": _sliced,
     "limit_data": _cut_short,
+}
+
+_OK, _ERROR, _THROTTLED = 200, 500, 429
+
+MISHAP_PROOFS: Mapping[str, Callable[[Answered], bool]] = {
+    "upstream-slow": lambda answered: answered.status == 0,
+    "upstream-error": lambda answered: answered.status == _ERROR,
+    "upstream-garbage": lambda answered: answered.status == _OK and not answered.usable,
+    "upstream-throttled": lambda answered: answered.status == _THROTTLED,
 }

@@ -17,7 +17,7 @@ from chaos.engine.heal import require_own_database
 from chaos.engine.nemesis.acts import NEMESIS, Nemesis, Tools
 from chaos.engine.nemesis.campaign import PROGRESS_SECONDS, Campaign
 from chaos.engine.nemesis.leftovers import Usage, left_over, usage
-from chaos.engine.nemesis.ports import MarkedCache, Paths, Processes
+from chaos.engine.nemesis.ports import MarkedCache, Misbehaving, Paths, Processes
 from chaos.engine.nemesis.result import NemesisResult
 from chaos.engine.nemesis.schedule import plan
 from chaos.engine.nemesis.table import NOT_POSSIBLE, SERVICE, table
@@ -25,6 +25,7 @@ from chaos.engine.session import Run, Session
 from chaos.errors import StackError
 from chaos.faults.service_environment import rounds
 from chaos.ledger.checks import check
+from chaos.ledger.client import offered_kinds
 from chaos.ledger.database import Tables
 from chaos.ledger.history import History, Type, read_history
 from chaos.ledger.load import Load, Profile
@@ -69,6 +70,7 @@ class Parts:
     paths: Paths
     processes: Processes
     cache: MarkedCache
+    upstreams: Misbehaving
     dsn: Mapping[str, Any]
     headers: Mapping[str, Mapping[str, str]]
     settings: Mapping[str, str]
@@ -154,7 +156,8 @@ class NemesisRun:
         seconds = self._order.minutes * 60
         rate = max(RATE_MIN_PER_SECOND, RATE_SURPLUS * self._order.jobs_min / seconds)
         prefix = f"{self._run.id}-{int(self._began)}"
-        return Profile(self._target, self._parts.headers, rate, self._order.seed, prefix)
+        kinds = offered_kinds(self._target)
+        return Profile(self._target, self._parts.headers, rate, self._order.seed, prefix, kinds)
 
     @property
     def _target(self) -> str:
@@ -177,6 +180,7 @@ class NemesisRun:
             self._parts.paths,
             self._parts.processes,
             self._parts.cache,
+            self._parts.upstreams,
             history,
             self._run.journal,
             self._stopping,

@@ -30,6 +30,15 @@ TOXICS: Mapping[str, Callable[[random.Random], Attributes]] = {
     "limit_data": lambda rng: {"bytes": rng.randint(1_500, 6_000)},
 }
 
+# What a third party does wrong, by the behaviour it is told.
+MISHAPS: Mapping[str, Mapping[str, float]] = {
+    "upstream-slow": {"slow_rate": 1.0, "slow_seconds": 10.0},
+    "upstream-error": {"error_rate": 1.0},
+    "upstream-garbage": {"garbage_rate": 1.0},
+    "upstream-throttled": {"rate_limit_rate": 1.0},
+}
+MODERATION = "moderation-api"
+
 # Only answers that the probe can make long enough tell these three from a healthy path.
 _BY_VOLUME = frozenset({"bandwidth", "slicer", "limit_data"})
 _SHORT_ANSWERS = frozenset({"postgres", "client-postgres"})
@@ -92,6 +101,7 @@ def table(paths: Sequence[str], programs: Sequence[str]) -> list[Cell]:
     cells = [Cell(fault, path) for path in paths for fault in (DOWN, *TOXICS)]
     cells += [Cell(KILL, program) for program in KILLED if program in programs]
     cells += [Cell(PAUSE, program) for program in PAUSED if program in programs]
+    cells += [Cell(fault, MODERATION) for fault in MISHAPS if MODERATION in programs]
     cells += [Cell(FLUSH, "redis"), Cell(ROLLING_RESTART, "service")]
     # Every third of it must hold some of each kind, whatever was appended last.
     random.Random(0).shuffle(cells)  # noqa: S311  an order, not a secret

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg2
 
-from chaos.stacks.embedded import databases, launcher, orphans, processes
+from chaos.stacks.embedded import databases, launcher, orphans, processes, readiness
 from chaos.stacks.embedded.inspection import auto_settings, expected_state
 from chaos.stacks.embedded.supervisor import RUNNING, STARTING, STOPPED
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from chaos.stacks.embedded.stack import EmbeddedStack
 
 ADMIN_CONNECT_TIMEOUT_SECONDS = 2
+MISBEHAVING = ("moderation-api",)
+BEHAVIOUR = "/admin/behaviour"
 ADMIN_STATEMENT_TIMEOUT_MS = 5000
 
 
@@ -48,6 +50,12 @@ def repair(stack: EmbeddedStack, progress: Callable[[str], None]) -> list[str]:
     if names:
         stack.bounce(*names)
         note(f"restarted {', '.join(names)} with their own settings")
+    _complete(stack, note)
+    return mended
+
+
+def _complete(stack: EmbeddedStack, note: Callable[[str], None]) -> None:
+    """Start what should run and does not, wait for all of it, and let upstreams be well."""
     absent = [
         program.name
         for program in stack.programs()
@@ -56,7 +64,22 @@ def repair(stack: EmbeddedStack, progress: Callable[[str], None]) -> list[str]:
     for name in absent:
         note(f"started {name}")
     stack.wait_all_ready(stack.config.heal_timeout_seconds)
-    return mended
+    for name in _reset_upstreams(stack):
+        note(f"let {name} behave as at its start")
+
+
+def _reset_upstreams(stack: EmbeddedStack) -> list[str]:
+    """Return the upstreams that had been told to misbehave."""
+    reset = []
+    for name in MISBEHAVING:
+        if not stack.listens(name):
+            continue
+        address = stack.topology.address(name)
+        before = readiness.fetch_json(address, BEHAVIOUR)
+        readiness.fetch(address, BEHAVIOUR, method="DELETE")
+        if readiness.fetch_json(address, BEHAVIOUR) != before:
+            reset.append(name)
+    return reset
 
 
 def _wake_stopped(stack: EmbeddedStack) -> list[str]:

@@ -91,6 +91,15 @@ def _mixed_epochs(h: History) -> None:
     h.records["job-1"] = Records(3, 3, EXPECTED.digest, (1, 2))
 
 
+def _expecting(effect: str, found: str | None) -> Callable[[History], None]:
+    def change(h: History) -> None:
+        h.submitted[0].expected = replace(h.submitted[0].expected, effect=effect)
+        if found is not None:
+            h.effects["job-1"] = found
+
+    return change
+
+
 def _gap(h: History) -> None:
     steps = list(story("job-1", *GOOD))
     h.events["job-1"] = [steps[0], replace(steps[1], seq=3), replace(steps[2], seq=4)]
@@ -141,6 +150,8 @@ BROKEN: dict[str, tuple[Callable[[History], object], set[str], str]] = {
     "a record missing": (_records(2, 2), {"C3"}, "its source has 3"),
     "other records": (_records(3, 3, "another"), {"C3"}, "not those of its source"),
     "no records at all": (lambda h: h.records.pop("job-1"), {"C3"}, "holds 0 records"),
+    "no avatar": (_expecting("ready", None), {"C3"}, "ended without effect, not ready"),
+    "an avatar of what was not allowed": (_expecting("rejected", "ready"), {"C3"}, "ready, not rejected"),
     "miscounted": (
         lambda h: (h.change(1, record_count=7), h.told.update({"job-1": Told(200, "succeeded", 7)}))[0],
         {"C3"},

@@ -11,7 +11,7 @@ import pytest
 from chaos.domain.journal import Phase
 from chaos.engine.nemesis.acts import NotProvenError
 from chaos.engine.nemesis.schedule import Step
-from chaos.engine.nemesis.table import TOXICS, Cell
+from chaos.engine.nemesis.table import MISHAPS, TOXICS, Cell
 from chaos.errors import DiskFullError
 from tests.support.nemesis import LIVE, Bench
 
@@ -134,6 +134,20 @@ def test_a_redis_that_keeps_everything_was_not_flushed(bench: Bench) -> None:
 def test_a_rolling_restart_that_restarts_nothing_is_no_injection(bench: Bench) -> None:
     with pytest.raises(NotProvenError, match="api-1 was not restarted"):
         bench.nemesis.inject(step("rolling-restart", "service"))
+
+
+@pytest.mark.parametrize("fault", MISHAPS)
+def test_an_upstream_misbehaves_and_is_reset(bench: Bench, fault: str) -> None:
+    bench.nemesis.inject(step(fault, "moderation-api"))
+    assert [(entry.type, entry.act) for entry in bench.told()][1] == ("info", "live")
+    assert bench.upstreams.behaviour == {}
+
+
+@pytest.mark.parametrize("fault", MISHAPS)
+def test_an_upstream_that_goes_on_as_before_is_no_injection(bench: Bench, fault: str) -> None:
+    bench.upstreams.deaf = True
+    with pytest.raises(NotProvenError, match="does not show"):
+        bench.nemesis.inject(step(fault, "moderation-api"))
 
 
 def test_every_toxic_has_a_look() -> None:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.domain.topology import DIRECT_PORTS, SERVICE_PROXIES
-from chaos.engine.nemesis.proofs import PROOFS
+from chaos.engine.nemesis.proofs import MISHAP_PROOFS, PROOFS
 from chaos.engine.nemesis.schedule import SEEDS_FOR_ALL, owed, plan
-from chaos.engine.nemesis.table import DOWN, KILL, PAUSE, TOXICS, Cell, table
+from chaos.engine.nemesis.table import DOWN, KILL, MISHAPS, PAUSE, TOXICS, Cell, table
 from chaos.errors import UsageError
 
 LEASE_SECONDS = 5.0
@@ -35,6 +35,7 @@ def test_the_table_kills_and_pauses_whatever_the_issue_names() -> None:
 
 def test_every_fault_of_a_path_has_a_proof() -> None:
     assert set(PROOFS) == {cell.fault for cell in CELLS if cell.is_network}
+    assert set(MISHAP_PROOFS) == set(MISHAPS)
 
 
 @given(SEEDS)
