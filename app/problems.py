@@ -10,10 +10,11 @@ from uuid import UUID
 
 import structlog
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 
 from app.access.headers import ON_DEFECTS
@@ -30,6 +31,8 @@ from app.sources import SourceType
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
+CLIENT_CLOSED_REQUEST = 499
+"""As nginx calls it. It is only ever seen in figures and logs."""
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _TAGS = frozenset(SourceType)
 
@@ -219,8 +222,15 @@ async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
     return answer
 
 
+async def _client_gone(_request: Request, _exc: Exception) -> Response:
+    # It hung up before it had sent everything: nobody's defect, and nobody is there to read an answer.
+    log.info("client_disconnected")
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error with problem JSON."""
+    app.add_exception_handler(ClientDisconnect, _client_gone)
     app.add_exception_handler(DcsError, _dcs_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

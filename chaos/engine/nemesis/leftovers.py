@@ -10,7 +10,7 @@ from chaos.engine.nemesis.table import SERVICE
 from chaos.errors import LabError
 from chaos.ports import Clock, Operators
 
-SLACK: Mapping[str, int] = {"files": 12, "threads": 8, "connections": 16}
+SLACK: Mapping[str, int] = {"files": 24, "threads": 16, "connections": 16}
 """What pools may have grown by: they fill as they are used, and never shrink."""
 SETTLE_SECONDS_MAX = 30.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.access import headers_of
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
@@ -89,6 +91,18 @@ def test_every_error_is_a_problem_with_a_request_id(
     problem = answer.json()
     assert {"type", "title", "status", "detail", "instance", "request_id"} <= problem.keys()
     assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_client_that_hangs_up_in_the_middle_is_no_defect(api: ServiceProcess) -> None:
+    head = (
+        "POST /api/v1/avatars HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+        f"X-API-Key: {headers_of('acme')['X-API-Key']}\r\nContent-Length: 100\r\n\r\n"
+    )
+    before = len(api.events("request_failed"))
+    with socket.create_connection(("127.0.0.1", api.port), timeout=5) as link:
+        link.sendall(head.encode() + b'{"prompt": ')
+    eventually(lambda: api.events("client_disconnected"), within_seconds=10, what="it is seen to be gone")
+    assert len(api.events("request_failed")) == before
 
 
 def test_routes_are_counted_by_template(api: ServiceProcess) -> None:
