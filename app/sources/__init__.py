@@ -33,6 +33,7 @@ class SourceType(enum.StrEnum):
     API = "api"
     DATABASE = "database"
     FILE = "file"
+    S3 = "s3"
 
 
 class SourceError(Exception):

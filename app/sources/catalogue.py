@@ -9,11 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.cache.cache import Cache
 from app.net.guard import Guard
+from app.objectstore.client import ObjectStore, StoreTarget
 from app.settings import Settings
 from app.sources import Record, Source, SourceType
 from app.sources.api import ApiConfig, ApiLimits, ApiSource, Endpoint
 from app.sources.database import DatabaseConfig, DatabaseSource
 from app.sources.file import FileConfig, FileSource
+from app.sources.s3 import S3Config, S3Source
 
 
 class _Spec(BaseModel):
@@ -48,7 +50,14 @@ class FileSpec(_Spec):
     config: FileConfig
 
 
-SourceSpec = Annotated[ApiSpec | DatabaseSpec | FileSpec, Field(discriminator="source_type")]
+class S3Spec(_Spec):
+    """Collect from the object store."""
+
+    source_type: Literal[SourceType.S3]
+    config: S3Config
+
+
+SourceSpec = Annotated[ApiSpec | DatabaseSpec | FileSpec | S3Spec, Field(discriminator="source_type")]
 """What to collect: the type of the source and the configuration that fits it."""
 
 
@@ -59,11 +68,12 @@ class Catalogue:
     api: ApiSource
     database: Source[DatabaseConfig]
     file: Source[FileConfig]
+    s3: S3Source
 
     @staticmethod
     def check_may_wait(spec: SourceSpec) -> bool:
         """Return whether ``check`` asks anything outside of this process, so that it needs a thread."""
-        return not isinstance(spec, ApiSpec | DatabaseSpec)
+        return not isinstance(spec, ApiSpec | DatabaseSpec | S3Spec)
 
     def check(self, spec: SourceSpec) -> None:
         """Refuse what is not allowed. Raises ``SourceRefusedError``."""
@@ -74,6 +84,8 @@ class Catalogue:
                 self.database.check(spec.config)
             case FileSpec():
                 self.file.check(spec.config)
+            case S3Spec():
+                self.s3.check(spec.config)
 
     def collect(self, spec: SourceSpec, *, client_id: str = "") -> list[Record]:
         """Return all records. Raises ``SourceError`` or ``SourceRefusedError``."""
@@ -84,11 +96,14 @@ class Catalogue:
                 return self.database.collect(spec.config)
             case FileSpec():
                 return self.file.collect(spec.config)
+            case S3Spec():
+                return self.s3.collect(spec.config, client_id=client_id)
 
 
 def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:
     """Return the sources that the settings allow."""
     guard = Guard(settings.sources_allow)
+    target = StoreTarget.of(settings)
     return Catalogue(
         api=ApiSource(
             {
@@ -109,4 +124,5 @@ def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:
             query_deadline_seconds=settings.source_timeout_seconds,
         ),
         file=FileSource(settings.file_root),
+        s3=S3Source(ObjectStore(target) if target is not None else None),
     )

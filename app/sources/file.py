@@ -85,9 +85,9 @@ class FileSource:
             if len(content) > BYTES_MAX:
                 raise too_much(f"{BYTES_MAX} bytes")
             if config.path.lower().endswith(".zip"):
-                records = _zip(content, config.path)
+                records = unzipped(content, config.path)
             else:
-                records = _parsed(config.path, content)
+                records = parsed(config.path, content)
             call.records = len(records)
             return records
 
@@ -131,17 +131,19 @@ def _open_at(directory: int, name: str, flags: int, path: str) -> int:
         raise SourceError("unreadable", f"{path}: {exc.strerror}", retryable=False) from exc
 
 
-def _zip(content: bytes, path: str) -> list[Record]:
+def unzipped(content: bytes, path: str) -> list[Record]:
+    """Return the rows of all files in an archive. Raises ``SourceError``."""
     # From memory: nobody can change it between the look at its directory and its unpacking.
     records: list[Record] = []
     for name, member in archive.members(io.BytesIO(content)):
-        records += _parsed(f"{path}/{name}", member)
+        records += parsed(f"{path}/{name}", member)
         if len(records) > RECORDS_MAX:
             raise too_much(f"{RECORDS_MAX} rows")
     return records
 
 
-def _parsed(path: str, content: bytes) -> list[Record]:
+def parsed(path: str, content: bytes) -> list[Record]:
+    """Return the rows of a CSV or JSON Lines file. Raises ``SourceError``."""
     if content.startswith(_UTF_16):
         raise SourceError("not_utf8", f"{path} is UTF-16; save it as UTF-8", retryable=False)
     try:
