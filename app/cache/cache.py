@@ -163,6 +163,9 @@ class Cache:
                 if old is not None:
                     outcomes.labels(key.area.value, "stale" if found else "hit").inc()
                     return old[0]
+            elif (loaded := self._loaded_meanwhile(key, codec, lifetime)) is not None:
+                outcomes.labels(key.area.value, "hit").inc()
+                return loaded[0]
             try:
                 value = load()
             except stale_if:
@@ -185,6 +188,16 @@ class Cache:
             metrics.POISONED.labels(key.area.value).inc()
             self.forget(key)
             return None
+
+    def _loaded_meanwhile(
+        self, key: CacheKey, codec: Codec[ValueT], lifetime: Lifetime
+    ) -> tuple[ValueT] | None:
+        """Look again: between our look and our turn another may have had its own."""
+        try:
+            found = self._read(key)
+        except _UnavailableError:
+            return None
+        return self._decoded(key, found, codec) if found is not None and found.fresh(lifetime) else None
 
     def _awaited(self, key: CacheKey, codec: Codec[ValueT]) -> tuple[ValueT] | None:
         """Wait for whoever has the lock, as long as there is one."""

@@ -125,6 +125,21 @@ def test_of_many_readers_one_loads(cache: Cache) -> None:
     assert load.calls == 1
 
 
+def test_who_comes_to_its_turn_late_looks_again(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, read = Load(), Cache._read
+    looked = iter([True])
+
+    def outrun(one: Cache, of: CacheKey) -> object:
+        found = read(one, of)
+        if next(looked, False):  # between our look and our turn another reader comes and goes
+            one.put(of, b"another's", MINUTE)
+        return found
+
+    monkeypatch.setattr(Cache, "_read", outrun)
+    assert cache.get_or_load(key(), load, TEXT, MINUTE) == "another's"
+    assert load.calls == 0
+
+
 def test_a_reader_does_not_wait_for_ever_for_another(cache: Cache, valkey: ValkeyServer) -> None:
     released, load = threading.Event(), Load()
     impatient = Cache(valkey.url, CacheSettings(cache_timeout_seconds=5, cache_wait_seconds=0.5))

@@ -107,6 +107,20 @@ def test_the_role_itself_could_do_no_harm(postgres: PostgresServer, statement: s
     assert rows(postgres) == before
 
 
+def test_even_a_role_that_may_write_cannot(postgres: PostgresServer) -> None:
+    postgres.execute("CREATE SEQUENCE IF NOT EXISTS counting", "acme")
+    source_of_owner = DatabaseSource(
+        {"acme": target(postgres.port, "acme", "postgres")},
+        guard=Guard([f"postgresql://127.0.0.1:{postgres.port}"]),
+        application_name="test",
+        connect_timeout_seconds=2,
+        query_deadline_seconds=5,
+    )
+    with reviewed("SELECT nextval('counting')") as config, pytest.raises(SourceError) as failed:
+        source_of_owner.collect(config)
+    assert "read-only transaction" in str(failed.value)
+
+
 @contextmanager
 def reviewed(sql: str) -> Iterator[DatabaseConfig]:
     """As if there were another reviewed query."""

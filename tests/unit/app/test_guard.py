@@ -198,6 +198,22 @@ def test_an_entry_for_the_single_address_allows_loopback_on_that_port_only() -> 
             guard.resolve("http", host, port, timeout_seconds=1)
 
 
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [
+        ("168.0.0.0/8", "168.63.129.16"),
+        ("100.0.0.0/8", "100.100.100.200"),
+        ("[fd00::]/32", "fd00:ec2::254"),
+    ],
+)
+def test_an_entry_for_a_network_does_not_allow_what_is_special_in_it(network: str, address: str) -> None:
+    guard = Guard([f"http://{network}:80"])
+    with pytest.raises(TargetRefusedError, match="metadata"):
+        guard.check("http", address, 80)
+    single = f"[{address}]" if ":" in address else address
+    Guard([f"http://{network}:80", f"http://{single}:80"]).check("http", address, 80)
+
+
 def test_a_name_that_nobody_answers_for_is_no_refusal() -> None:
     with pytest.raises(ResolveError):
         resolving().resolve("https", "api.example.com", 443, timeout_seconds=1)
