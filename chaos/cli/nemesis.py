@@ -12,6 +12,7 @@ from chaos.cli.output import say, say_aside
 from chaos.cli.running import Ready, ready_lab, seed_or_random
 from chaos.domain.verdict import Verdict
 from chaos.engine.drill import run_id
+from chaos.engine.nemesis.coverage import REPORT, coverage
 from chaos.engine.nemesis.result import NemesisResult, lines, to_html
 from chaos.engine.nemesis.run import NemesisRun, Order
 from chaos.engine.report.store import REPORTS, write_atomically
@@ -70,14 +71,18 @@ def carry_out(ready: Ready, order: Order, *, as_json: bool) -> NemesisResult:
         result = nemesis.run(folder / "history.jsonl")
     texts = {
         "report.txt": "\n".join(lines(result)) + "\n",
-        "nemesis.json": json.dumps(result.as_dict(), default=str, indent=1) + "\n",
+        REPORT: json.dumps(result.as_dict(), default=str, indent=1) + "\n",
         "report.html": to_html(result),
     }
     for name, text in texts.items():
         write_atomically(folder / name, text)
-    for line in lines(result):
-        tell(line)
     tell(f"history and reports: {folder}")
+    *report, summary = lines(result)
+    for line in report:
+        tell(line)
+    if not result.partial:
+        tell(f"  {coverage(folder.parent, result.seed, result.table)}")
+    tell(summary)
     return result
 
 

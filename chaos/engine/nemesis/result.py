@@ -34,7 +34,7 @@ class NemesisResult:
     states: Mapping[str, int]
     settle_seconds: float
     owed: Sequence[str]
-    cells: int
+    table: Sequence[str]
     injections: Sequence[Injection]
     not_possible: Sequence[Impossible]
     findings: Sequence[Finding]
@@ -147,7 +147,7 @@ def lines(result: NemesisResult) -> list[str]:
         "",
         f"  jobs: {states or 'none'}; all ended {result.settle_seconds:.1f} s after the last fault",
         f"  calls: {', '.join(f'{value} {name}' for name, value in result.calls.items())}",
-        f"  this seed owes {len(result.owed)} of {result.cells} cells, hit "
+        f"  this seed owes {len(result.owed)} of {len(result.table)} cells, hit "
         f"{len(result.owed) - len(result.missing)}" + (f" ({result.partial})" if result.partial else ""),
     ]
     found += [f"  not possible here: {each.fault}: {each.reason}" for each in result.not_possible]

@@ -20,7 +20,7 @@ from chaos.engine.nemesis.leftovers import Usage, left_over, usage
 from chaos.engine.nemesis.ports import MarkedCache, Misbehaving, Paths, Processes
 from chaos.engine.nemesis.result import NemesisResult
 from chaos.engine.nemesis.schedule import plan
-from chaos.engine.nemesis.table import NOT_POSSIBLE, SERVICE, table
+from chaos.engine.nemesis.table import SERVICE, not_possible, table
 from chaos.engine.session import Run, Session
 from chaos.errors import StackError
 from chaos.faults.service_environment import rounds
@@ -131,9 +131,9 @@ class NemesisRun:
             states=dict(Counter(row.state for row in observed.jobs)),
             settle_seconds=settled[1],
             owed=[step.cell.name for lane in self._lanes for step in lane.required],
-            cells=len(self._cells),
+            table=[cell.name for cell in self._cells],
             injections=campaign.log.injections,
-            not_possible=NOT_POSSIBLE,
+            not_possible=not_possible(list(self._ops.stack.topology.service_proxies)),
             findings=findings,
             trouble=self._trouble,
             history=str(history_path),

@@ -85,15 +85,18 @@ SERVICE = (*APIS, *WORKERS)
 KILLED = (*WORKERS, *APIS, "redis", "postgres")
 PAUSED = (*WORKERS, *APIS, "redis")
 
-NOT_POSSIBLE: Sequence[Impossible] = (
-    Impossible(
-        "clock step",
-        "the clock belongs to the whole machine; setting it for one process needs a time namespace for the "
-        "wall clock, which Linux does not have. Leases and schedules use the database's clock only, which a "
-        "test shows",
-    ),
-    Impossible("disk full", "needs a file system of its own for PostgreSQL, which needs root"),
+_CLOCK = Impossible(
+    "clock step",
+    "the clock belongs to the whole machine, and Linux has no name space for it. Leases, retries and "
+    "schedules go by the database's clock alone",
 )
+_DISK = Impossible("disk full", "needs a file system of its own for PostgreSQL, which needs root")
+_EVENTS = Impossible("duplicate S3 events", "this stack has no S3")
+
+
+def not_possible(paths: Sequence[str]) -> list[Impossible]:
+    """Return what should be in the table of a stack with these paths and cannot be."""
+    return [_CLOCK, _DISK] + ([] if "s3" in paths else [_EVENTS])
 
 
 def table(paths: Sequence[str], programs: Sequence[str]) -> list[Cell]:

@@ -8,7 +8,7 @@ import pytest
 from chaos.domain.verdict import Verdict
 from chaos.engine.nemesis.campaign import Injection
 from chaos.engine.nemesis.result import NemesisResult, lines, to_html
-from chaos.engine.nemesis.table import NOT_POSSIBLE
+from chaos.engine.nemesis.table import not_possible
 from chaos.ledger.findings import Finding, Violation
 
 GOOD = Finding("C1", "every acknowledged job ends", 10, [])
@@ -32,9 +32,9 @@ RESULT = NemesisResult(
     states={"succeeded": 10},
     settle_seconds=1.5,
     owed=["kill:redis"],
-    cells=3,
+    table=["kill:redis", "down:redis", "pause:api-1"],
     injections=[HIT],
-    not_possible=NOT_POSSIBLE,
+    not_possible=not_possible([]),
     findings=[GOOD],
     trouble=[],
     history="history.jsonl",
@@ -85,4 +85,4 @@ def test_the_report_is_plain_json_and_a_page_that_quotes_what_it_shows() -> None
     page = to_html(replace(RESULT, findings=[LOST]))
     assert "is &lt;gone&gt;" in page
     assert "<script" not in page
-    assert all(each.reason in page for each in NOT_POSSIBLE if "'" not in each.reason)
+    assert all(each.fault in page for each in not_possible([]))
