@@ -93,7 +93,7 @@ setup: development ## Install everything that the targets above would install by
 
 clean: ## Stop the stack, then remove the environments, reports and caches of this checkout
 	@if [ -x $(BIN) ] && [ -x .venv/bin/lab ]; then $(LAB) down || true; fi
-	rm -rf .venv .venv-bench reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-bench reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

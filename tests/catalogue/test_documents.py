@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis.configuration import storage_directory
 
 from chaos.config import ROOT
 from tests.catalogue.documents import (
@@ -34,6 +35,13 @@ def test_every_relative_link_leads_somewhere() -> None:
 
 def test_no_file_names_a_machine_a_registry_or_a_plan() -> None:
     assert [problem for path in files(ROOT) for problem in word_problems(path)] == []
+
+
+def test_hypothesis_keeps_its_files_with_those_of_pytest(pytestconfig: pytest.Config) -> None:
+    assert pytestconfig.cache is not None
+    assert storage_directory("examples", intent_to_write=False).path.is_relative_to(
+        pytestconfig.cache.mkdir("hypothesis")
+    )
 
 
 def test_every_module_can_be_read_at_once() -> None:
