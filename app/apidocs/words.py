@@ -23,6 +23,7 @@ WORDS: Final[Mapping[str, tuple[str, Any]]] = {
     "error": ("Why the last attempt failed; null unless it did.", None),
     "reason": ("Why, as a constant that programs may compare.", "http_503"),
     "message": ("What went wrong, for people.", "the source answered 503"),
+    "at": ("When.", TIME),
     "created_at": ("When it was stored.", TIME),
     "updated_at": ("When it last changed.", TIME),
     "started_at": ("When its first attempt began; null before.", TIME),

@@ -51,7 +51,7 @@ class JobFailure(_Answer):
 class JobProgress(_Answer):
     """How far a job is, as of a second ago."""
 
-    done: int = Field(examples=[120])
+    done: int = Field(description="How much, in what its kind counts: bytes of a file, say.", examples=[120])
     total: int | None = Field(description="Null as long as nobody knows.", examples=[500])
 
 
@@ -89,7 +89,7 @@ class JobResult(_Answer):
 class JobPage(_Answer):
     """Jobs of the client, the newest first."""
 
-    jobs: list[JobStatus]
+    jobs: list[JobStatus] = Field(description="The jobs of this page.")
     next_cursor: str | None = Field(
         description="Pass as `cursor`, with the same filters, to get the next page; null on the last page."
     )
@@ -99,15 +99,18 @@ class AuditEntry(_Answer):
     """One thing that happened to a job."""
 
     seq: int = Field(description="Counts from 1 without a gap.")
-    at: datetime
-    event: JobEvent
+    at: datetime = Field(description="When, by the clock of the database.")
+    event: JobEvent = Field(description="What happened.")
     status: JobState = Field(description="Of the job from then on.")
     attempt_epoch: int = Field(description="How often the job had been taken by a worker.")
-    detail: dict[str, Any] = Field(examples=[{"reason": "http_503", "delay_seconds": 1.4}])
+    detail: dict[str, Any] = Field(
+        description="More about it; which keys depends on the event.",
+        examples=[{"reason": "http_503", "delay_seconds": 1.4}],
+    )
 
 
 class JobAudit(_Answer):
     """What happened to a job, in order; at most 1000 entries."""
 
     job_id: UUID
-    events: list[AuditEntry]
+    events: list[AuditEntry] = Field(description="Those after `after`, in order.")

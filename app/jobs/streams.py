@@ -17,7 +17,7 @@ from app.jobs.exports import Format, ResultExport, wanted_format
 from app.jobs.schemas import RESULT_LIMIT_DEFAULT, RESULT_LIMIT_MAX, JobResult
 from app.problems import responses
 
-router = APIRouter()
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[UUID, Path(description="As the answer to the trigger request said.")]
 

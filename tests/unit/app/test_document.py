@@ -102,6 +102,12 @@ def test_errors_that_any_call_may_meet_are_declared_wherever_they_apply(document
             assert "404" in declared, name
 
 
+def test_the_document_has_the_routes_that_metrics_and_the_guard_know(document: dict[str, Any]) -> None:
+    routes = create_app(Settings()).state.routes
+    known = {f"{method} {route.path}" for route in routes for method in route.methods}
+    assert known == {name for name, _ in every(document)} | {"GET /metrics"}
+
+
 def test_every_write_and_read_names_its_scope(document: dict[str, Any]) -> None:
     unscoped = {
         each["operationId"]
