@@ -135,6 +135,12 @@ class SeaweedServer:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=BUCKET, Key=key)
 
+    def empty(self) -> None:
+        """Delete every object: a scheduled listing would find what another test has left."""
+        while found := self.client.list_objects_v2(Bucket=BUCKET).get("Contents"):
+            gone = {"Objects": [{"Key": one["Key"]} for one in found], "Quiet": True}
+            self.client.delete_objects(Bucket=BUCKET, Delete=gone)
+
     def log(self) -> str:
         path = self.home / "weed.log"
         return path.read_text(errors="replace")[-2000:] if path.exists() else ""

@@ -126,9 +126,13 @@ class TcpForwarder:
         passed = 0
         with contextlib.suppress(OSError):
             while chunk := source.recv(CHUNK_BYTES):
-                passed += len(chunk)
-                if not asks and self.answer_bytes_max is not None and passed > self.answer_bytes_max:
-                    break
+                if not asks and self.answer_bytes_max is not None and sink is not None:
+                    # How much comes at once is up to the kernel; how much gets through is not.
+                    sink.sendall(chunk[: max(0, self.answer_bytes_max - passed)])
+                    passed += len(chunk)
+                    if passed > self.answer_bytes_max:
+                        break
+                    continue
                 if asks:
                     self._listen_in(talk, chunk)
                 elif talk.muted:

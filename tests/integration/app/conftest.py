@@ -110,9 +110,10 @@ def ingestion(
     postgres: PostgresServer,
     database_name: str,
 ) -> Ingestion:
-    """Ingestion on tables that are empty."""
+    """Ingestion on tables and a bucket that are empty."""
     tables = "ingest_files, ingested_rows, ingest_rejects, ingest_days, ingest_runs"
     postgres.execute(f"TRUNCATE {tables}", database_name)
+    s3.empty()
     return Ingestion(database, s3, ingest_settings)
 
 

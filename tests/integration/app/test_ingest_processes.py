@@ -27,6 +27,11 @@ def service_settings(service_settings: dict[str, str], s3: SeaweedServer) -> dic
     return service_settings | s3.settings() | {"DCS_WORKER_THREADS": "3"}
 
 
+@pytest.fixture(autouse=True)
+def _bucket_of_its_own(s3: SeaweedServer) -> None:
+    s3.empty()
+
+
 def rows(postgres: PostgresServer, database: str, sql: str) -> list[tuple[Any, ...]]:
     return list(postgres.rows(sql, database))
 
