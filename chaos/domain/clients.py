@@ -5,5 +5,7 @@ from __future__ import annotations
 OPERATOR = "operator"
 """Whoever works at the lab's keyboard."""
 PROBER = "prober"
+S3_EVENTS = "s3-events"
+"""Tells the service of files of all clients."""
 LEDGER = tuple(f"ledger-{number:02d}" for number in range(1, 21))
 """Clients of the nemesis. They ask as fast as the service answers."""

@@ -20,6 +20,7 @@ DIRECT_PORTS: Mapping[str, int] = {
     "postgres": 10,
     "redis": 11,
     "evidence-api": 12,
+    "seaweedfs": 13,  # its S3 gateway
     "moderation-api": 17,
     "prometheus": 20,
     "alertmanager": 21,
@@ -34,6 +35,15 @@ DIRECT_PORTS: Mapping[str, int] = {
     "pager": 42,
     "traffic": 43,
     "forwarder": 44,
+    "s3-events": 45,
+    "seaweedfs-master": 80,
+    "seaweedfs-master-grpc": 81,
+    "seaweedfs-volume": 82,
+    "seaweedfs-volume-grpc": 83,
+    "seaweedfs-filer": 84,
+    "seaweedfs-filer-grpc": 85,
+    "seaweedfs-grpc": 86,
+    "seaweedfs-metrics": 87,
     "unused": 99,  # nothing ever listens here: what a wrong port points at
 }
 
@@ -45,6 +55,7 @@ SERVICE_PROXIES: Mapping[str, tuple[int, str]] = {
     "client-postgres": (53, "postgres"),
     "api-1": (54, "api-1"),
     "api-2": (55, "api-2"),
+    "s3": (56, "seaweedfs"),
     "moderation-api": (57, "moderation-api"),
 }
 MONITORING_PROXIES: Mapping[str, tuple[int, str]] = {
@@ -62,6 +73,7 @@ MONITORING_PROXIES: Mapping[str, tuple[int, str]] = {
     "pager": (71, "pager"),
     "loki": (72, "loki"),
     "probe-nginx": (73, "nginx"),
+    "scrape-seaweedfs": (74, "seaweedfs-metrics"),
 }
 
 

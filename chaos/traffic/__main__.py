@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from chaos.traffic.landing import Landing, Plan
 from chaos.traffic.load import Load, Metrics, Profile, read_keys
 from chaos.upstreams import serving
+from chaos.upstreams.bucket import Bucket, Credentials
 
 PROGRAM = "traffic"
 
@@ -40,6 +44,32 @@ def _count(value: str) -> int:
     return number
 
 
+def _bucket(value: str) -> tuple[str, int, str]:
+    parts = urlsplit(value)
+    name = parts.path.strip("/")
+    if parts.scheme != "http" or not parts.hostname or not parts.port or not name or "/" in name:
+        message = f"{value!r} is not a bucket such as http://127.0.0.1:8333/landing"
+        raise argparse.ArgumentTypeError(message)
+    return parts.hostname, parts.port, name
+
+
+def _landing_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--landing", type=_bucket, help="bucket that clients deliver files to; none without")
+    parser.add_argument("--landing-access-key-file", type=serving.existing_file)
+    parser.add_argument("--landing-secret-key-file", type=serving.existing_file)
+    parser.add_argument("--landing-clients", type=_count, default=3)
+    parser.add_argument("--landing-every-seconds", type=_positive, default=5.0, help="between two files")
+
+
+def _landing(options: argparse.Namespace, registry: CollectorRegistry) -> Landing | None:
+    if options.landing is None:
+        return None
+    credentials = Credentials.of_files(options.landing_access_key_file, options.landing_secret_key_file)
+    plan = Plan(options.landing_clients, options.landing_every_seconds, options.seed)
+    host, port, name = options.landing
+    return Landing(Bucket(host, port, name, credentials), plan, registry)
+
+
 def _profile() -> tuple[argparse.Namespace, Profile, dict[str, str]]:
     parser = serving.arguments("chaos.traffic", __doc__)
     parser.add_argument("--target", type=_origin, required=True, help="origin of the service")
@@ -54,7 +84,10 @@ def _profile() -> tuple[argparse.Namespace, Profile, dict[str, str]]:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--concurrency-max", type=_count, default=40, help="requests in flight at most")
     parser.add_argument("--deadline-seconds", type=_positive, default=10.0, help="of one request")
+    _landing_options(parser)
     options = parser.parse_args()
+    if options.landing and not (options.landing_access_key_file and options.landing_secret_key_file):
+        parser.error("argument --landing: needs --landing-access-key-file and --landing-secret-key-file")
     profile = Profile(
         target=options.target,
         clients=options.clients,
@@ -75,11 +108,17 @@ def main() -> None:
     options, profile, keys = _profile()
     with serving.reporting_errors(PROGRAM):
         registry = serving.new_registry()
-        metrics = Metrics(registry)
+        load, landing = Load(profile, keys, Metrics(registry)), _landing(options, registry)
+
+        async def work() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(load.run())
+                if landing is not None:
+                    group.create_task(landing.run())
 
         @contextlib.asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-            async with serving.background(Load(profile, keys, metrics).run()):
+            async with serving.background(work()):
                 yield
 
         routes = serving.observability_routes(PROGRAM, registry, lambda: {"target": profile.target})

@@ -28,6 +28,7 @@ TOOL_OF_DAEMON: Mapping[str, str] = {
     "postgres": "postgres",
     "redis": "valkey-server",
     "nginx": "nginx",
+    "seaweedfs": "weed",
     "toxiproxy-service": "toxiproxy-server",
     "toxiproxy-monitoring": "toxiproxy-server",
     "prometheus": "prometheus",

@@ -42,7 +42,7 @@ class Context:
         return self.topology.address(name).port
 
     def secret(self, name: str) -> Path:
-        """Return the password file of a database role."""
+        """Return the file with the password of a role, or with another secret."""
         return self.layout.secrets / f"{name}.password"
 
 
@@ -68,6 +68,7 @@ class Daemon:
 # Steps of a start that are no daemon; daemons name them in ``after``.
 DATABASES = "databases"
 REDIS_IDENTITY = "redis-identity"
+LANDING = "landing"
 
 
 def python(*arguments: str) -> list[str]:

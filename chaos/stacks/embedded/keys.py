@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from chaos.domain.clients import LEDGER, OPERATOR, PROBER
+from chaos.domain.clients import LEDGER, OPERATOR, PROBER, S3_EVENTS
 from chaos.errors import StackError
 from chaos.stacks.embedded.daemons.traffic import CLIENTS
 from chaos.stacks.embedded.layout import Layout, write_durably
@@ -13,12 +13,16 @@ from chaos.traffic.mix import client_name
 
 _ALL = ("jobs:read", "jobs:write", "ingest:read", "ingest:write", "avatars:read", "avatars:write")
 _LEDGER_RATE_PER_MINUTE = 100_000
-_SCOPES = {OPERATOR: (*_ALL, "admin"), PROBER: ("jobs:read", "jobs:write")}
+_SCOPES = {
+    OPERATOR: (*_ALL, "admin"),
+    PROBER: ("jobs:read", "jobs:write"),
+    S3_EVENTS: ("ingest:write", "admin"),
+}
 
 
 def names() -> list[str]:
     """Return whose keys there are."""
-    return [*(client_name(number) for number in range(1, CLIENTS + 1)), OPERATOR, PROBER, *LEDGER]
+    return [*(client_name(number) for number in range(1, CLIENTS + 1)), OPERATOR, PROBER, S3_EVENTS, *LEDGER]
 
 
 def path(layout: Layout, name: str) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 from chaos.config import LabConfig
 from chaos.domain.topology import REDIS_MARKER, Topology, embedded_topology
 from chaos.errors import LabBusyError, LabError, StackError
-from chaos.stacks.embedded import assembly, databases, identity, launcher, orphans
+from chaos.stacks.embedded import assembly, databases, identity, launcher, objectstore, orphans
 from chaos.stacks.embedded.boot import Step, bring_up
-from chaos.stacks.embedded.daemon import DATABASES, REDIS_IDENTITY, Context, Daemon
+from chaos.stacks.embedded.daemon import DATABASES, LANDING, REDIS_IDENTITY, Context, Daemon
 from chaos.stacks.embedded.daemons import all_daemons
 from chaos.stacks.embedded.layout import Layout, require_disk
 from chaos.stacks.embedded.readiness import redis_command
@@ -109,6 +109,7 @@ class Lifecycle:
         # Its notification log would tell a new Alertmanager that Watchdog was delivered a moment ago.
         shutil.rmtree(self.layout.data / "alertmanager", ignore_errors=True)
         databases.make_secrets(self.layout)
+        objectstore.make_secrets(self.layout)
         assembly.write_configuration(context, all_daemons(context), self.source)
         databases.seed_files(self.layout)
         databases.prepare_cluster(context)
@@ -124,7 +125,7 @@ class Lifecycle:
         if started is None:
             raise StackError(f"{self.layout.started_json} is missing or of another version. Run `lab up`.")
         context = self.context
-        address = context.topology.address("redis")
+        address, store = context.topology.address("redis"), context.topology.address("seaweedfs")
         wanted = started.databases or databases.digest()
 
         def mark_redis() -> None:
@@ -138,6 +139,7 @@ class Lifecycle:
         steps = [
             Step(DATABASES, ("postgres",), lambda: databases.prepare_databases(context, wanted)),
             Step(REDIS_IDENTITY, ("redis",), mark_redis),
+            Step(LANDING, ("seaweedfs",), objectstore.landing(self.layout, store).create),
         ]
         members = [daemon for daemon in self.daemons() if daemon.autostart]
         bring_up(

@@ -9,7 +9,7 @@ from chaos.config import ROOT
 from chaos.errors import StackError
 from chaos.stacks.embedded import boot
 from chaos.stacks.embedded.boot import start_order
-from chaos.stacks.embedded.daemon import DATABASES, REDIS_IDENTITY, Context, Daemon
+from chaos.stacks.embedded.daemon import DATABASES, LANDING, REDIS_IDENTITY, Context, Daemon
 from chaos.stacks.embedded.daemons import all_daemons
 from chaos.stacks.embedded.layout import Layout
 from chaos.stacks.embedded.supervisor import (
@@ -40,7 +40,9 @@ def test_a_need_that_is_nowhere_is_named() -> None:
 
 def test_the_real_daemons_have_an_order(context: Context) -> None:
     daemons = {daemon.name: daemon.after for daemon in all_daemons(context)}
-    waves = start_order(daemons | {DATABASES: ("postgres",), REDIS_IDENTITY: ("redis",)})
+    waves = start_order(
+        daemons | {DATABASES: ("postgres",), REDIS_IDENTITY: ("redis",), LANDING: ("seaweedfs",)}
+    )
     place = {name: number for number, wave in enumerate(waves) for name in wave}
     assert place["postgres"] < place[DATABASES] < place["api-1"] < place["nginx"] < place["traffic"]
     assert place["worker-2"] < place["prometheus"], "or every start would leave alerts pending"

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from chaos.domain.topology import DIRECT_PORTS
-from chaos.stacks.embedded import supervisor
+from chaos.stacks.embedded import objectstore, supervisor
 from chaos.stacks.embedded.assembly import TOOL_OF_DAEMON
 from chaos.stacks.embedded.daemon import Context, Daemon
 from chaos.stacks.embedded.daemons import all_daemons
 from chaos.stacks.embedded.identity import marker_environment
 
-NOT_PROGRAMS = {"loki-grpc", "unused"}
+NOT_PROGRAMS = {"loki-grpc", "unused"} | {name for name in DIRECT_PORTS if name.startswith("seaweedfs-")}
+
+PARTS_OF_STORE = ("master", "volume", "filer", "s3")
 
 
 def _by_name(context: Context) -> dict[str, Daemon]:
@@ -45,7 +47,7 @@ def test_a_daemon_that_could_not_be_had_is_left_out(context: Context) -> None:
 def test_everything_that_leaves_the_service_goes_through_its_proxies(context: Context) -> None:
     direct = {
         str(context.topology.address(name))
-        for name in ("postgres", "redis", "evidence-api", "moderation-api", "loki")
+        for name in ("postgres", "redis", "evidence-api", "moderation-api", "seaweedfs", "loki")
     }
     for name in ("api-1", "api-2", "worker-1", "worker-2"):
         env = _by_name(context)[name].env
@@ -62,6 +64,35 @@ def test_no_password_is_in_an_environment_or_a_command(context: Context) -> None
     for daemon in all_daemons(context):
         for key, value in daemon.env.items():
             assert "PASSWORD" not in key or key.endswith("_FILE"), f"{daemon.name}: {key}={value}"
+
+
+def test_every_port_of_the_object_store_is_of_the_block_and_nothing_else_listens(context: Context) -> None:
+    command = _by_name(context)["seaweedfs"].command
+    flags = dict(part.removeprefix("-").split("=", 1) for part in command if "=" in part)
+    ports = {name: int(value) for name, value in flags.items() if ".port" in name or name == "metricsPort"}
+    ours = {address.port for name, address in context.topology.direct.items() if name.startswith("seaweedfs")}
+    # 0 turns a listener off; a gRPC port that is not set would be 10000 above its other one.
+    assert {name for name, port in ports.items() if port == 0} == {"s3.port.iceberg", "s3.port.lance"}
+    assert {port for port in ports.values() if port} == ours
+    assert {f"{name}.grpc" for name in ports if name in {f"{part}.port" for part in PARTS_OF_STORE}} <= set(
+        ports
+    )
+    assert (flags["ip.bind"], flags["master.telemetry"]) == ("127.0.0.1", "false")
+
+
+def test_only_its_owner_reads_the_keys_of_the_object_store(context: Context) -> None:
+    objectstore.make_secrets(context.layout)
+    before = (context.layout.secrets / "s3.json").read_text()
+    objectstore.make_secrets(context.layout)
+    assert (context.layout.secrets / "s3.json").read_text() == before
+    for name in ("s3.json", *(f"{one}.password" for one in objectstore.key_files(objectstore.SERVICE))):
+        assert (context.layout.secrets / name).stat().st_mode & 0o777 == 0o600
+    service = next(one for one in json.loads(before)["identities"] if one["name"] == objectstore.SERVICE)
+    assert all(action.endswith(f":{objectstore.BUCKET}") for action in service["actions"])
+    held = objectstore.credentials(context.layout, objectstore.SERVICE)
+    for daemon in all_daemons(context):
+        text = json.dumps([list(daemon.command), dict(daemon.env), dict(daemon.files)], default=str)
+        assert held.secret_key not in text
 
 
 def test_settings_of_postgres_can_be_overridden_by_alter_system(context: Context) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 
 from chaos.domain.topology import Topology
+from chaos.stacks.embedded import objectstore
 from chaos.stacks.embedded.daemon import Context, python_environment
 
 DRAIN_SECONDS = 8  # a restart in a drill must not take long
 STOP_SECONDS = 15
 """When supervisor kills: after draining, giving jobs back (a query deadline, 3 s) and sending logs (2 s)."""
+
+LISTING_EVERY_MINUTES = 15
+"""A day's listing on the lab clock comes every 48 minutes; what an event did not tell is found by then."""
+DAYS_BACK = 3
+"""As many days as the lab's clients have delivered when they start."""
+_FINDINGS = {"key": "id", "required": ["asset"], "types": {"severity": "integer"}}
 
 # What sources and modules may connect to; each is a proxy on loopback, allowed by its own port and no other.
 _ALLOWED = (
@@ -23,6 +30,24 @@ _ALLOWED = (
 def _sources_allow(topology: Topology) -> str:
     proxies = topology.service_proxies
     return json.dumps([f"{scheme}://{proxies[name].listen}" for scheme, name in _ALLOWED if name in proxies])
+
+
+def _ingestion(context: Context) -> dict[str, str]:
+    access, secret = (str(context.secret(name)) for name in objectstore.key_files(objectstore.SERVICE))
+    times = [
+        f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in range(0, 60, LISTING_EVERY_MINUTES)
+    ]
+    return {
+        "DCS_S3_ENDPOINT": context.topology.via("s3").url,
+        "DCS_S3_ACCESS_KEY_FILE": access,
+        "DCS_S3_SECRET_KEY_FILE": secret,
+        "DCS_S3_READ_TIMEOUT_SECONDS": "3",
+        "DCS_INGEST_BUCKET": objectstore.BUCKET,
+        "DCS_INGEST_TIMES_UTC": json.dumps(times),
+        "DCS_INGEST_DAYS_BACK": str(DAYS_BACK),
+        "DCS_INGEST_WATCH_INTERVAL_SECONDS": "1",
+        "DCS_INGEST_DATASETS": json.dumps({"findings": _FINDINGS}),
+    }
 
 
 def settings(context: Context, instance: str) -> dict[str, str]:
@@ -69,7 +94,7 @@ def settings(context: Context, instance: str) -> dict[str, str]:
         "DCS_AVATARS_VERDICT_REUSE_SECONDS": "0",  # every avatar goes the way to the moderation
         "DCS_AVATARS_MODERATION_URL": topology.via("moderation-api").url,
         "DCS_OTLP_LOGS_ENDPOINT": topology.monitored_via("loki").url + "/otlp/v1/logs",
-    }
+    } | _ingestion(context)
 
 
 def environment(context: Context, instance: str) -> dict[str, str]:

