@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Quick ones first: what is wrong should be known soon. Folders not named here come last.
 ORDER = ("unit", "catalogue", "rules", "routes", "contract", "integration", "drills", "browser")
 CHECK_TIMEOUT_SECONDS = 600
+PROGRAMS_TIMEOUT_SECONDS = 3600  # Go builds of a new machine take minutes each, which no single test may
 SUITE_TIMEOUT_SECONDS = 1800
 FULL_SUITE_TIMEOUT_SECONDS = 4 * 3600
 INTERRUPT_GRACE_SECONDS = 60
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checks_failed = 0 if options.no_checks else run_checks(options.root)
     if options.checks_only:
         return 1 if checks_failed else 0
+    if not options.no_checks:
+        checks_failed += get_programs(options.root)
     suites = [run_suite(name, options) for name in find_suites(options.root / "tests", options.suite)]
     allowed = read_allowed(options.root / "tests" / "allowed_skips.txt")
     refused = refused_skips(suites, allowed)
@@ -97,6 +100,15 @@ def run_checks(root: Path) -> int:
             flush=True,
         )
     return failed
+
+
+def get_programs(root: Path) -> int:
+    """Get the stack's programs before a test waits for one; return 1 when the stack cannot run here."""
+    started = time.monotonic()
+    argv = [sys.executable, "-m", "chaos.cli", "doctor", "--get"]
+    failed = run_limited(argv, root, PROGRAMS_TIMEOUT_SECONDS) != 0
+    print(f"programs: {'FAILED' if failed else 'ok'} ({time.monotonic() - started:.1f} s)", flush=True)
+    return int(failed)
 
 
 def run_limited(argv: Sequence[str], cwd: Path, timeout_seconds: float) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.config import ROOT
+from scripts.run_tests import get_programs
 
 PASSING = "def test_passes() -> None:\n    assert True\n"
 FAILING = "def test_fails() -> None:\n    assert 1 == 2\n"
@@ -135,3 +136,16 @@ def test_a_report_of_an_earlier_run_is_not_believed(checkout: Checkout) -> None:
     assert checkout.run()[0] == 0
     checkout.write("unit", "one", "import os\n\n\ndef test_dies() -> None:\n    os._exit(0)\n")
     assert checkout.run()[:2] == (1, "0 passed, 1 failed, 0 skipped")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_programs_are_fetched_before_the_suites_and_a_stack_that_cannot_run_is_a_failure(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], code: int
+) -> None:
+    package = tmp_path / "chaos" / "cli"
+    package.mkdir(parents=True)
+    for each in (package, package.parent):
+        (each / "__init__.py").touch()  # an installed lab would win over a namespace
+    (package / "__main__.py").write_text(f"import sys\nprint(sys.argv[1:])\nsys.exit({code})\n")
+    assert get_programs(tmp_path) == (code != 0)
+    assert "['doctor', '--get']" in capfd.readouterr().out
