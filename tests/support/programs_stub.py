@@ -40,8 +40,10 @@ class Stub:
     lock: threading.Lock = field(default_factory=threading.Lock)
     release: threading.Event = field(default_factory=threading.Event)
     owners: dict[str, str] = field(default_factory=dict)
+    taken: tuple[str, ...] = ()
+    """Further paths to which it says 202."""
 
-    def reply(self, seen: Seen) -> tuple[int, object]:
+    def reply(self, seen: Seen) -> tuple[int, object]:  # noqa: PLR0911  one for each kind of request
         if self.mode == "unavailable":
             return 503, {"title": "database away"}
         if self.mode == "hang":
@@ -54,6 +56,8 @@ class Stub:
                 return 202, {"job_id": job_id, "status": "queued"}
         if seen.method == "POST" and seen.path == "/api/v1/avatars":
             return 202, {"job_id": "avatar-1", "status": "queued"}
+        if seen.path in self.taken:
+            return 202, {}
         found = _JOB.fullmatch(seen.path)
         if found is None or self.mode == "forgetful":
             return 404, {"title": "unknown job"}

@@ -18,10 +18,11 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.support.ports import free_port
-from tests.support.waiting import eventually
+from tests.support.ports import free_ports
 
 START_SECONDS_MAX = 30.0
+STARTS_MAX = 3
+POLL_SECONDS = 0.05
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 BUCKET = "landing"
 _PORTS = (
@@ -40,9 +41,7 @@ class SeaweedServer:
 
     def __init__(self, *, webhook: str | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="dcs-s3-"))
-        self.ports = {name: free_port() for name in _PORTS}
-        self.port = self.ports["s3.port"]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._choose_ports()
         credentials = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
         identity = {"name": "dcs", "credentials": [credentials], "actions": ["Admin"]}
         (self.home / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -53,9 +52,14 @@ class SeaweedServer:
                 f'[notification.webhook]\nenabled = true\nendpoint = "{webhook}"\ntimeout_seconds = 2\n'
                 'max_retries = 3\nbackoff_seconds = 1\nworkers = 1\npath_prefixes = ["/buckets/"]\n'
             )
-        self.client = self.client_at(self.url)
         self._log = (self.home / "weed.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _choose_ports(self) -> None:
+        self.ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+        self.port = self.ports["s3.port"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = self.client_at(self.url)
 
     def client_at(self, url: str) -> Any:
         """Return a client that reaches this server at another address."""
@@ -84,6 +88,26 @@ class SeaweedServer:
         }
 
     def start(self) -> None:
+        """Start it and make its bucket. Before the first start somebody may take one of its ports."""
+        again = (self.home / "data").exists()
+        for left in range(1 if again else STARTS_MAX, 0, -1):
+            self._launch()
+            if self._comes_up():
+                return
+            self.stop()
+            assert left > 1, f"SeaweedFS does not start: {self.log()}"
+            shutil.rmtree(self.home / "data")
+            self._choose_ports()
+
+    def _comes_up(self) -> bool:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
+            if self._has_bucket():
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def _launch(self) -> None:
         data = self.home / "data"
         data.mkdir(exist_ok=True)
         flags = {
@@ -107,7 +131,6 @@ class SeaweedServer:
             stdout=subprocess.DEVNULL,
             stderr=self._log,
         )
-        eventually(self._has_bucket, within_seconds=START_SECONDS_MAX, what=f"SeaweedFS up: {self.log()}")
 
     def _has_bucket(self) -> bool:
         try:

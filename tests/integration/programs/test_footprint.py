@@ -17,6 +17,10 @@ START_CPU_MAX_SECONDS = 0.9  # 0.4 to 0.6; CPU, because the machine that runs th
         ("chaos.pager", ["--store", "{tmp}/store.jsonl"]),
         ("chaos.upstreams.evidence", []),
         ("chaos.upstreams.moderation", []),
+        (
+            "chaos.upstreams.s3_events",
+            ["--target", "http://127.0.0.1:9", "--key-file", "{tmp}/client-01.key", "--bucket", "landing"],
+        ),
         ("chaos.traffic", ["--target", "http://127.0.0.1:9", "--keys-dir", "{tmp}"]),
         ("chaos.forwarder", ["--logs-dir", "{tmp}", "--endpoint", "http://127.0.0.1:9/otlp/v1/logs"]),
     ],
