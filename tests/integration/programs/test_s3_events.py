@@ -120,8 +120,9 @@ def test_what_the_service_refuses_is_not_sent_again(stub: Stub, tmp_path: Path) 
 def test_events_go_wrong_when_told_to(stub: Stub, tmp_path: Path) -> None:
     with relay(stub, tmp_path) as program:
         admin = f"{program.url}/admin/behaviour"
-        for wrong in ({"duplicate_rate": 2}, {"lose_rate": "all"}, {"unknown": 1}, []):
-            assert HTTP.put(admin, json=wrong).status_code == 422
+        wrong: list[Any] = [{"duplicate_rate": 2}, {"lose_rate": "all"}, {"unknown": 1}, []]
+        for one in wrong:
+            assert HTTP.put(admin, json=one).status_code == 422
         assert HTTP.put(admin, content=b"{").status_code == 422
         HTTP.put(admin, json={"duplicate_rate": 1.0, "reorder_rate": 0.5})
         for number in range(30):
