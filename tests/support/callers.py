@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -15,6 +16,7 @@ from tests.support.waiting import eventually
 
 CALL_SECONDS_MAX = 30.0
 PAUSE_SECONDS = 0.02
+FILE_JOB: Mapping[str, Any] = {"source_type": "file", "config": {"path": "acme/assets.csv"}}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Caller:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self.url = url
         split = urlsplit(url)
         self._host, self._port = split.hostname or "", split.port or 80
         self._headers = dict(headers or {})
@@ -72,7 +75,10 @@ class Caller:
             name.lower(): value.strip()
             for name, _, value in (line.partition(":") for line in head[1:] if line)
         }
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        try:
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+        except asyncio.IncompleteReadError as exc:
+            raise OSError("the answer was cut off") from exc  # not to be taken for a call nobody got
         if headers.get("connection", "").lower() == "close":
             self.close()
         return Reply(int(head[0].split()[1]), headers, body)
@@ -94,6 +100,7 @@ class Outcome:
     """How calls went. ``failures`` has every one that a caller would call failed."""
 
     calls: int = 0
+    answered_by: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
     longest_seconds: float = 0.0
@@ -102,14 +109,23 @@ class Outcome:
 class Load:
     """Callers that submit jobs and ask for them until the end, each waiting a little between two calls.
 
-    ``urls`` may be changed while it runs; every call goes to one of them in turn.
+    ``urls`` and ``headers`` may be changed while it runs; every call goes to one of the URLs in turn, so a
+    job is asked for where it was not submitted. Repeated with its key, a submission counts once.
     """
 
-    def __init__(self, urls: Sequence[str], headers: Mapping[str, str], *, callers: int = 4) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        headers: Mapping[str, str],
+        *,
+        callers: int = 4,
+        jobs: Sequence[Mapping[str, Any]] = (FILE_JOB,),
+    ) -> None:
         self.urls = tuple(urls)
+        self.headers = dict(headers)
         self.outcome = Outcome()
-        self._headers = dict(headers)
         self._callers = callers
+        self._jobs = tuple(jobs)
         self._end = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -118,18 +134,21 @@ class Load:
 
     async def _one(self, number: int) -> None:
         kept: dict[str, Caller] = {}
+
+        def caller(turn: int) -> Caller:
+            url = self.urls[turn % len(self.urls)]
+            return kept.setdefault(url, Caller(url))
+
         turn = number
         while not self._end.is_set():
             turn += 1
-            url = self.urls[turn % len(self.urls)]
-            caller = kept.setdefault(url, Caller(url, self._headers))
-            job_id = await self._counted(caller, f"{number}-{turn}", self._submit)
+            job_id = await self._counted(caller(turn), f"{number}-{turn}", self._submit)
             if job_id is not None:
                 self.outcome.jobs.append(job_id)
-                await self._counted(caller, job_id, self._ask)
+                await self._counted(caller(turn + 1), job_id, self._ask)
             await asyncio.sleep(PAUSE_SECONDS)
-        for caller in kept.values():
-            caller.close()
+        for one in kept.values():
+            one.close()
 
     async def _counted(
         self, caller: Caller, what: str, call: Callable[[Caller, str], Awaitable[Reply]]
@@ -147,14 +166,16 @@ class Load:
         if reply.status not in (200, 202):
             self.outcome.failures.append(f"{what}: {reply.status} {reply.body.decode()[:500]}")
             return None
+        self.outcome.answered_by[caller.url] += 1
         return str(reply.json()["job_id"])
 
     async def _submit(self, caller: Caller, key: str) -> Reply:
-        body = {"source_type": "file", "config": {"path": "acme/assets.csv"}}
-        return await caller.post("/api/v1/jobs/trigger", body, **{"Idempotency-Key": f"{id(self)}-{key}"})
+        job = self._jobs[int(key.rpartition("-")[2]) % len(self._jobs)]
+        headers = {**self.headers, "Idempotency-Key": f"{id(self)}-{key}"}
+        return await caller.post("/api/v1/jobs/trigger", job, **headers)
 
     async def _ask(self, caller: Caller, job_id: str) -> Reply:
-        return await caller.get(f"/api/v1/jobs/status/{job_id}")
+        return await caller.get(f"/api/v1/jobs/status/{job_id}", **self.headers)
 
     def wait_for(self, calls: int, *, within_seconds: float = 60.0) -> None:
         """Wait until so many more calls were made."""
