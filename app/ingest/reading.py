@@ -72,11 +72,13 @@ _DAYS = text(
     """
 )
 
-# Only clients that mark their days, and have done so of late, can miss one.
+# Only clients that mark their days, and have done so of late, can miss one. Days are missed as far back as
+# listings look: what could be found by none of them would be missing for ever.
 _STANDING = text(
     """
     WITH due AS (
-        SELECT ((now() AT TIME ZONE 'UTC') - make_interval(hours => :due_hour))::date - 1 AS day
+        SELECT ((now() AT TIME ZONE 'UTC') - make_interval(hours => :due_hour))::date - 1 AS day,
+               (now() AT TIME ZONE 'UTC')::date AS today
     ), marked AS (
         SELECT d.client_id, d.day,
                NOT EXISTS (SELECT 1 FROM ingest_files AS f
@@ -90,7 +92,7 @@ _STANDING = text(
     )
     SELECT c.client_id, extract(epoch FROM c.newest)::bigint AS newest_unix,
            (SELECT count(*)
-            FROM generate_series(greatest(c.first_day, due.day - :days_back)::timestamp, due.day::timestamp,
+            FROM generate_series(greatest(c.first_day, due.today - :days_back)::timestamp, due.day::timestamp,
                                  interval '1 day') AS wanted (day)
             WHERE NOT EXISTS (SELECT 1 FROM marked AS m WHERE m.client_id = c.client_id
                                 AND m.day = wanted.day::date AND m.complete)) AS missing

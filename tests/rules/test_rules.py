@@ -104,7 +104,7 @@ PLANTED = [
     ("queue", "unless on (service)", "and on (service)"),
     ("queue", "max by (service) (dcs_jobs", "min by (service) (dcs_jobs"),
     ("ingest", "> 201600 #", "> 190800 #"),
-    ("ingest", "time() - max by (service) (dcs_ingest_newest", "time() - min by (service) (dcs_ingest_newest"),
+    ("ingest", "max by (service) (dcs_ingest_newest", "min by (service) (dcs_ingest_newest"),
     ("ingest", "max by (service, client)", "max by (service)"),
     ("ingest", 'postgres"}) == 0\n        for: 15m', 'postgres"}) == 2\n        for: 15m'),
     ("ingest", 'state="dead"}', 'state=~".*"}'),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.ingest.reading import LedgerReading
 from app.models import FileState
 from app.settings import Settings
 from tests.support.ingest import CLIENT, Ingestion
@@ -243,6 +244,27 @@ def test_the_marker_completes_a_day_once_every_file_is_loaded(
     s3.put_csv(key, findings(1), HEADER)
     ingestion.load(day)
     assert standing() == (True, 2, 0)
+
+
+def test_a_day_is_missed_as_long_as_a_scheduled_listing_would_find_it(
+    ingestion: Ingestion, s3: SeaweedServer, ingest_settings: Settings
+) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    s3.put(f"acme/{today - dt.timedelta(days=4)}/_SUCCESS", b"")
+    ingestion.load(str(today - dt.timedelta(days=4)))
+
+    def missing(days_back: int) -> int:
+        with ingestion.database.transaction() as connection:
+            [one] = LedgerReading(connection).standings(due_hour=0, days_back=days_back)
+        return one.missing
+
+    assert [missing(days_back) for days_back in (1, 2, 7)] == [1, 2, 3]
+    s3.put(f"acme/{today - dt.timedelta(days=2)}/_SUCCESS", b"")
+    change = {"ingest_days_back": 2, "ingest_due_hour_utc": 0}
+    other = Ingestion(ingestion.database, s3, ingest_settings.model_copy(update=change))
+    other.watch.run_once()
+    other.work_until_idle()
+    assert missing(2) == 1
 
 
 def test_a_replay_restores_what_was_lost(ingestion: Ingestion, s3: SeaweedServer, day: str) -> None:
