@@ -104,6 +104,17 @@ def test_a_post_with_an_idempotency_key_is_sent_to_the_other_api_with_its_body(f
     assert front.requests("POST") > 6, "no POST met the dead API"
 
 
+def test_an_api_that_is_back_serves_at_once_when_the_other_goes(front: Front) -> None:
+    front.apis[0].mute = True
+    for _ in range(4):  # one of them meets it, and sets it aside
+        assert httpx.get(front.url).status_code == 200
+    front.apis[0].mute, front.apis[1].mute = False, True
+    for number in range(6):
+        assert httpx.get(front.url).status_code == 200
+        sent = httpx.post(front.url, content=b"{}", headers={"Idempotency-Key": f"key-{number}"})
+        assert sent.status_code == 200
+
+
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01\Z")
 
@@ -169,10 +180,16 @@ def test_what_nginx_answers_itself_is_a_problem_with_the_headers_of_every_answer
     assert [answer.status_code for answer in refused] == [413, 414, 431]
     for api in front.apis:
         api.mute = True
-    answers = [*refused, httpx.get(f"{front.url}/a", headers={"X-Request-ID": "lost"})]
-    assert answers[-1].headers["x-request-id"] == answers[-1].json()["request_id"] == "lost"
-    assert (answers[-1].status_code, answers[-1].headers["retry-after"]) == (502, "1")
-    for answer in answers:
+    repeatable = {"X-Request-ID": "lost", "Idempotency-Key": "k"}
+    lost = [
+        httpx.get(f"{front.url}/a", headers={"X-Request-ID": "lost"}),
+        httpx.post(f"{front.url}/a", headers=repeatable),
+        httpx.post(f"{front.url}/api/v1/avatars", headers=repeatable),
+    ]
+    for answer in lost:
+        assert (answer.status_code, answer.headers["retry-after"]) == (502, "1")
+        assert answer.headers["x-request-id"] == answer.json()["request_id"] == "lost"
+    for answer in [*refused, *lost]:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == answer.status_code
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
