@@ -133,8 +133,9 @@ def test_a_rule_that_was_changed_for_the_worse_is_noticed(
     (rules / f"{component}.alerts.yml").write_text(source.replace(before, after), encoding="utf-8")
     tests = tmp_path / "tests" / "rules"
     tests.mkdir(parents=True)
-    shutil.copy(HERE / f"{component}.test.yml", tests)
-    tested = run(promtool, "test", "rules", tests / f"{component}.test.yml")
+    for path in HERE.glob(f"{component}*.test.yml"):
+        shutil.copy(path, tests)
+    tested = run(promtool, "test", "rules", *tests.iterdir())
     assert tested.returncode == 1
     assert "FAILED" in tested.stdout
 
