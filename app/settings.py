@@ -175,8 +175,9 @@ class Settings(
     reconcile_interval_seconds: PositiveFloat = 5.0
     probe_interval_seconds: PositiveFloat = 1.0
     worker_threads: PositiveInt = 2
-    drain_timeout_seconds: PositiveFloat = 20.0
-    """How long a stopping process lets requests and jobs finish; a worker then gives its jobs back."""
+    drain_timeout_seconds: PositiveFloat = 15.0
+    """How long a stopping process lets requests and jobs finish; a worker then gives its jobs back.
+    Everything after that takes less than 10 s, whatever does not answer."""
     max_attempts: PositiveInt = 5
     source_timeout_seconds: PositiveFloat = 5.0
 

@@ -34,7 +34,9 @@ from app.telemetry.tracing import configure_tracing
 
 SUPERVISE_INTERVAL_SECONDS = 1.0
 LAST_SECONDS = 1.5
-"""What the dispatcher and the finisher have at least to come to an end: one wait each."""
+"""What the dispatcher and the finisher have at least to come to an end: one wait each, at the same time."""
+RELEASE_SECONDS_MAX = 1.5
+"""Of a database that does not answer: the leases of the jobs end by themselves."""
 # Dispatcher, finisher, heart and reconciler each need a connection beside the job threads.
 EXTRA_CONNECTIONS = 4
 
@@ -150,10 +152,15 @@ class Worker:
         for thread in self._job_threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
         self._runner.finisher.close()
+        last_at = max(give_up_at, time.monotonic() + LAST_SECONDS)
         for thread in (self._finishing, self._dispatching):
-            thread.join(max(LAST_SECONDS, give_up_at - time.monotonic()))
+            thread.join(max(0.0, last_at - time.monotonic()))
         self._drained.set()
-        self._leases.release(self._leases.snapshot())
+        releasing = threading.Thread(
+            target=self._leases.release, args=(self._leases.snapshot(),), name="releasing", daemon=True
+        )
+        releasing.start()
+        releasing.join(RELEASE_SECONDS_MAX)
         self._announcer.close()
         self._probe.stop()
         close_clients()

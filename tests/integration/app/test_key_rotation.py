@@ -31,7 +31,8 @@ REVOKED_SECONDS_MAX = 5.0
 @pytest.fixture(autouse=True)
 def _nothing_left_over(postgres: PostgresServer, database_name: str) -> Iterator[None]:
     yield
-    postgres.execute("TRUNCATE jobs CASCADE; DELETE FROM api_keys WHERE client_id = 'rotating'", database_name)
+    postgres.execute("TRUNCATE jobs CASCADE", database_name)
+    postgres.execute("DELETE FROM api_keys WHERE client_id = 'rotating'", database_name)
 
 
 @pytest.fixture
