@@ -14,6 +14,7 @@ import structlog
 from app.database.engine import DATABASE_ERRORS, Database
 from app.jobs.repository import ClaimedJob, JobRepository, Progressed, Wanted
 from app.telemetry import metrics
+from app.telemetry.tracing import trace_of
 
 WATCH_SECONDS = 1.0
 """How often progress is noted, and how soon a running job learns that it was cancelled."""
@@ -153,11 +154,17 @@ class Leases:
                 released = JobRepository(connection).release([one.job for one in unwanted])
         except DATABASE_ERRORS as exc:
             for one in unwanted:
-                log.warning("job_release_failed", job_id=str(one.job.id), error=str(exc))
+                log.warning(
+                    "job_release_failed",
+                    job_id=str(one.job.id),
+                    error=str(exc),
+                    **trace_of(one.job.trace_context),
+                )
             return
         self.drop(unwanted)
+        traces = {one.job.id: one.job.trace_context for one in unwanted}
         for job_id in released:
-            log.info("job_released", job_id=str(job_id))
+            log.info("job_released", job_id=str(job_id), **trace_of(traces[job_id]))
 
 
 def _mark(held: Sequence[Held], kept: Mapping[UUID, bool]) -> None:

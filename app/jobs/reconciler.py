@@ -16,6 +16,7 @@ from app.jobs.wakeups import Announcer
 from app.telemetry import metrics
 from app.telemetry.clients import client_label, count_job
 from app.telemetry.metrics import jobs as queue_metrics
+from app.telemetry.tracing import trace_of
 
 PURGE_JOBS_MAX = 500
 PURGE_SECONDS_MAX = 1.0
@@ -99,6 +100,7 @@ class Reconciler:
             lease_owner=one.lease_owner,
             rescues=one.rescues,
             outcome=one.state.value,
+            **trace_of(one.trace_context),
         )
 
 

@@ -133,10 +133,16 @@ def remote_parent(traceparent: str | None, tracestate: str | None = None) -> Tra
     return parsed(traceparent, tracestate)
 
 
+def trace_of(traceparent: str | None) -> dict[str, str]:
+    """Return the key of a log line that is about something of another trace than the open one."""
+    context = parsed(traceparent, None)
+    return {} if context is None else {"trace_id": context.trace_id}
+
+
 def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Put the ids of the open span into a log line."""
     context = _current.get()
-    if context is not None:
+    if context is not None and "trace_id" not in event:
         event["trace_id"] = context.trace_id
         event["span_id"] = context.span_id
     return event

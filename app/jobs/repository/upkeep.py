@@ -34,7 +34,7 @@ _RESCUE = text(
         FROM overdue
         WHERE jobs.id = overdue.id
         RETURNING jobs.id, jobs.client_id, jobs.source_type, jobs.state, jobs.events, jobs.epoch,
-                  overdue.lease_owner, jobs.rescues
+                  overdue.lease_owner, jobs.rescues, jobs.trace_context
     ), audited AS (
         INSERT INTO job_events (job_id, seq, client_id, event, epoch, detail)
         SELECT id, events, client_id, CASE state WHEN 'queued' THEN 'rescued' ELSE state END, epoch,
@@ -86,6 +86,7 @@ class Rescued:
     state: JobState
     lease_owner: str
     rescues: int
+    trace_context: str | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,15 @@ class Upkeep(Queries):
         """
         rows = self._connection.execute(_RESCUE, {"limit": RESCUE_BATCH_MAX, "lock": RECONCILE_LOCK})
         return [
-            Rescued(row.id, row.client_id, row.source_type, JobState(row.state), row.lease_owner, row.rescues)
+            Rescued(
+                row.id,
+                row.client_id,
+                row.source_type,
+                JobState(row.state),
+                row.lease_owner,
+                row.rescues,
+                row.trace_context,
+            )
             for row in rows
         ]
 

@@ -43,6 +43,12 @@ def job_row(postgres: PostgresServer, database_name: str) -> tuple[object, ...]:
     return found
 
 
+def trace_of(api: ServiceProcess, job_id: str) -> object:
+    """Return the trace in which the job was submitted."""
+    [event] = [line for line in api.events("job_submitted") if line["job_id"] == job_id]
+    return event["trace_id"]
+
+
 def records(postgres: PostgresServer, database_name: str) -> object:
     return postgres.rows("SELECT count(*) FROM records", database_name)[0][0]
 
@@ -73,6 +79,7 @@ def test_the_job_of_a_killed_worker_runs_again_and_its_records_count_once(
     assert heir.metric("dcs_worker_rescues_total") == 1
     [event] = heir.events("job_rescued")
     assert (event["job_id"], event["lease_owner"]) == (job_id, "victim")
+    assert event["trace_id"] == trace_of(api, job_id)
 
 
 def test_a_worker_that_wakes_up_too_late_writes_nothing(
@@ -122,7 +129,8 @@ def test_a_stopped_worker_gives_its_job_back_at_once(
 ) -> None:
     worker, job_id = held_by(start, api, upstream, "leaving")
     assert worker.terminate() == 0
-    assert [line["job_id"] for line in worker.events("job_released")] == [job_id]
+    [event] = worker.events("job_released")
+    assert (event["job_id"], event["trace_id"]) == (job_id, trace_of(api, job_id))
     assert job_row(postgres, database_name) == ("queued", 0, 1, 0, None)
     upstream.release()
 

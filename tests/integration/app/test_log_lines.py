@@ -1,0 +1,71 @@
+"""What stands in log lines: the trace of whatever they are about, and every call of something outside."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.postgres import PostgresServer
+from tests.support.service import ServiceProcess, Start
+from tests.support.upstream import Mood, Upstream
+from tests.support.waiting import eventually
+
+FILE = {"path": "acme/assets.csv"}
+API = {"endpoint": "evidence", "resource": "controls", "page_size": 50}
+DATABASE = {"database": "acme", "query": "open_findings"}
+
+
+def lines(process: ServiceProcess) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in process.output().splitlines()]
+    assert all({"timestamp", "level", "event", "service", "instance"} <= set(line) for line in found)
+    return found
+
+
+def ended(api: ServiceProcess, job_id: str, status: str) -> None:
+    eventually(
+        lambda: api.get(f"/api/v1/jobs/status/{job_id}").json()["status"] == status,
+        within_seconds=30,
+        what=f"job {job_id} has {status}",
+    )
+
+
+def test_every_line_about_a_request_or_a_job_names_its_trace_and_every_call_is_a_line(
+    start: Start, upstream: Upstream, postgres: PostgresServer
+) -> None:
+    api, worker = start("app.main"), start("app.worker", DCS_MAX_ATTEMPTS="2", DCS_INSTANCE="worker-1")
+    for source_type, config in (("file", FILE), ("api", API), ("database", DATABASE)):
+        ended(api, api.trigger(source_type, config).json()["job_id"], "succeeded")
+    upstream.mood = Mood.ERROR
+    failing = api.trigger("api", API).json()["job_id"]
+    eventually(
+        lambda: len([line for line in worker.events("job_retried") if line["job_id"] == failing]) == 1,
+        within_seconds=15,
+        what="the first attempt has failed",
+    )
+    upstream.mood = Mood.GOOD
+    ended(api, failing, "succeeded")
+    api.get("/api/v1/jobs/status/nonsense")
+    api.get("/nowhere", client=None)
+    eventually(
+        lambda: len(worker.events("job_succeeded")) == 4, within_seconds=10, what="everything is written"
+    )
+
+    about = [line for one in (api, worker) for line in lines(one) if "job_id" in line or "request_id" in line]
+    assert {"job_submitted", "request_completed", "job_claimed", "job_succeeded", "job_retried"} <= {
+        line["event"] for line in about
+    }
+    assert [line for line in about if len(line.get("trace_id", "")) != 32] == []
+    # One trace for one job: from the request that submitted it to its end.
+    assert len({line["trace_id"] for line in about if line.get("job_id") == failing}) == 1
+
+    calls = worker.events("source_call_completed")
+    seen = {(line["source_type"], line["target"], line["status"], line["attempt"]) for line in calls}
+    server = f"{upstream.url}/v1/controls"
+    assert seen == {
+        ("file", "acme/assets.csv", None, 1),
+        ("database", f"127.0.0.1:{postgres.port}/acme", None, 1),
+        ("api", server, 200, 1),
+        ("api", server, 500, 1),
+        ("api", server, 200, 2),
+    }
+    assert all(line["duration_ms"] >= 0 for line in calls)
