@@ -140,7 +140,8 @@ def _response(
         instance=request.url.path,
         request_id=getattr(request.state, "request_id", ""),
         trace_id=getattr(request.state, "trace_id", None),
-        errors=[FieldProblem(field=error.field, message=error.message) for error in errors] or None,
+        errors=[FieldProblem(field=_shown(error.field), message=_shown(error.message)) for error in errors]
+        or None,
         job_id=job_id,
     )
     return JSONResponse(
@@ -149,6 +150,11 @@ def _response(
         headers=dict(headers or {}),
         media_type=PROBLEM_MEDIA_TYPE,
     )
+
+
+def _shown(text: str) -> str:
+    # What was wrong may be that it is no text, and these words repeat it.
+    return text.encode(errors="replace").decode()
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -185,12 +191,19 @@ def problem_response(request: Request, exc: DcsError) -> JSONResponse:
 
 async def _validation_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)  # noqa: S101
-    errors = tuple(FieldError(_field(error), error["msg"]) for error in exc.errors())
+    errors = tuple(
+        FieldError("body", f"is not JSON: {error['ctx']['error']}, at character {error['loc'][-1]}")
+        if error["type"] == "json_invalid"
+        else FieldError(_field(error), error["msg"])
+        for error in exc.errors()
+    )
     return await _dcs_error(request, InvalidRequestError(*errors))
 
 
 async def _http_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)  # noqa: S101
+    if exc.status_code == HTTPStatus.BAD_REQUEST:  # the framework's, for a body that it cannot read
+        return await _dcs_error(request, InvalidRequestError(FieldError("body", str(exc.detail))))
     title = HTTPStatus(exc.status_code).phrase
     slug = title.lower().replace(" ", "-")
     headers = dict(exc.headers or {})

@@ -12,10 +12,12 @@ from app.access.principal import Scope
 from app.access.repository import KeyInfo
 from app.access.service import IssuedKey
 from app.access.tokens import LIFETIME_SECONDS_LIMIT
+from app.wire import WHOLE, Integer
 
 LIFETIME_SECONDS_MAX = 5 * 365 * 86_400
 OVERLAP_SECONDS_MAX = 30 * 86_400
 
+Lifetime = Annotated[int, Field(strict=True, ge=60, le=LIFETIME_SECONDS_MAX), WHOLE]
 KeyId = Annotated[str, Field(pattern=KEY_ID_PATTERN, examples=["mzxw6ytboi4dsnbq"])]
 
 
@@ -30,9 +32,7 @@ class KeyCreate(BaseModel):
         description="Not more than the key has that asks.",
         examples=[["jobs:read", "jobs:write"]],
     )
-    lifetime_seconds: int | None = Field(
-        default=None, ge=60, le=LIFETIME_SECONDS_MAX, description="Left out: until it is revoked."
-    )
+    lifetime_seconds: Lifetime | None = Field(default=None, description="Left out: until it is revoked.")
 
 
 class KeyRotate(BaseModel):
@@ -40,10 +40,8 @@ class KeyRotate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    overlap_seconds: int | None = Field(
+    overlap_seconds: Annotated[int, Field(strict=True, ge=0, le=OVERLAP_SECONDS_MAX), WHOLE] | None = Field(
         default=None,
-        ge=0,
-        le=OVERLAP_SECONDS_MAX,
         description="The old key expires then. Left out: it goes on until it is revoked.",
     )
 
@@ -106,7 +104,7 @@ class TokenRequest(BaseModel):
         description="Not more than the key has. Left out: all of them.",
         examples=[["jobs:read"]],
     )
-    lifetime_seconds: int = Field(
+    lifetime_seconds: Integer = Field(
         default=900, ge=10, le=LIFETIME_SECONDS_LIMIT, description="The service may allow less."
     )
 

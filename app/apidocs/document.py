@@ -11,6 +11,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
+from app.access.errors import HeadersTooLargeError, UrlTooLongError
 from app.access.guard import is_open
 from app.access.principal import Requirement
 from app.apidocs.words import describe_fields, describe_parameters
@@ -128,7 +129,7 @@ def _guarded(operation: dict[str, Any], scope: str) -> None:
     if scope:
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
     codes = {401, 429, 503} | ({403} if scope else set()) | ({413} if "requestBody" in operation else set())
-    for code, answer in responses(*sorted(codes)).items():
+    for code, answer in responses(*codes, UrlTooLongError, HeadersTooLargeError).items():
         operation["responses"].setdefault(str(code), _as_declared(answer))
     operation["responses"] = dict(sorted(operation["responses"].items()))
 

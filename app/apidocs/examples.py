@@ -37,7 +37,7 @@ def _made(schema: Mapping[str, Any], document: Mapping[str, Any], depth: int) ->
     inner = [document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]] if "$ref" in schema else []
     for choice in ("anyOf", "oneOf", "allOf"):
         inner += schema.get(choice, ())
-    if inner:
+    if inner and "properties" not in schema:  # beside those it only says which of them go together
         return example_of(inner[0], document, depth)
     kind = schema.get("type", "")
     if kind == "object":

@@ -101,7 +101,9 @@ def _operation(
         yield "</table>"
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         yield f"<h4>Body: <code>{html.escape(media_type)}</code></h4><p>{_type(body['schema'])}</p>"
-        if media_type == "application/json":
+        if "examples" in body:
+            yield from _named(body["examples"])
+        elif media_type == "application/json":
             yield _json(example_of(body["schema"], document))
     yield "<h4>Answers</h4><table><tr><th>status</th><th>what it is</th><th>body</th></tr>"
     for status, answer in operation["responses"].items():
@@ -118,12 +120,16 @@ def _operation(
 
 def _shown(answer: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     for media_type, body in answer.get("content", {}).items():
-        for name, example in body.get("examples", {}).items():
-            yield f"<details><summary><code>{html.escape(name)}</code></summary>"
-            yield f"{_json(example['value'])}</details>"
+        yield from _named(body.get("examples", {}))
         if media_type == "application/json":
             made = example_of(body["schema"], document)
             yield f"<details><summary>example</summary>{_json(made)}</details>"
+
+
+def _named(examples: Mapping[str, Any]) -> Iterator[str]:
+    for name, example in examples.items():
+        yield f"<details><summary><code>{html.escape(name)}</code></summary>"
+        yield f"{_json(example['value'])}</details>"
 
 
 def _json(value: Any) -> str:

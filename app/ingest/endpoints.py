@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from app.ingest.schemas import (
 from app.ingest.service import IngestService
 from app.models import FileState
 from app.problems import responses
+from app.wire import Day
 
 router = APIRouter(prefix="/api/v1/populate", tags=["ingest"])
 
@@ -105,7 +105,7 @@ async def files(  # noqa: PLR0917  FastAPI passes them by name
     principal: IngestReader,
     service: Reading,
     status: Annotated[FileState | None, Query(description="Only files in this state.")] = None,
-    day: Annotated[dt.date | None, Query(description="Only files of this day.")] = None,
+    day: Annotated[Day | None, Query(description="Only files of this day.")] = None,
     before: Annotated[
         int | None, Query(ge=1, le=2**63 - 1, description="`next_before` of the page before.")
     ] = None,
@@ -143,7 +143,7 @@ async def days(
     context: InContext,
     principal: IngestReader,
     service: Reading,
-    before: Annotated[dt.date | None, Query(description="`next_before` of the page before.")] = None,
+    before: Annotated[Day | None, Query(description="`next_before` of the page before.")] = None,
     limit: Limit = PAGE_LIMIT_DEFAULT,
 ) -> DayPage:
     """List days, newest first, and whether each is complete."""

@@ -7,18 +7,34 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from app.jobs.schemas import JobFailure
 from app.models import FileState
+from app.wire import WHOLE, AnyMoment, Boolean, Day, Text, exactly_one
 
 PAGE_LIMIT_DEFAULT = 100
 PAGE_LIMIT_MAX = 1000
 RECORDS_MAX = 100
+OBJECT_BYTES_MAX = 2**53  # exact in every JSON
 Key = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# What the validators below demand, said in the document.
+_ONE_OF_THREE: JsonDict = {
+    **exactly_one(("day",), ("prefix",), ("object",)),
+    "examples": [{"day": "2026-11-21"}],
+}
+_RECORDS_OR_TEST: JsonDict = {
+    "anyOf": [
+        {"required": ["Records"], "properties": {"Records": {"type": "array"}}},
+        {"required": ["Event"], "properties": {"Event": {"const": "s3:TestEvent"}}},
+    ]
+}
 
 
 class _Answer(BaseModel):
@@ -31,7 +47,7 @@ class ObjectRef(_Request):
     key: Key = Field(
         description="The whole key, your prefix included.", examples=["acme/2026-11-21/findings.csv"]
     )
-    version: str | None = Field(
+    version: Text | None = Field(
         default=None,
         min_length=1,
         max_length=200,
@@ -43,7 +59,9 @@ class ObjectRef(_Request):
 class PopulateRequest(_Request):
     """What to look for in the bucket: exactly one of a day, a prefix or an object."""
 
-    day: dt.date | None = Field(
+    model_config = ConfigDict(json_schema_extra=_ONE_OF_THREE)
+
+    day: Day | None = Field(
         default=None, description="All files of this day (backfill).", examples=["2026-11-21"]
     )
     prefix: Key | None = Field(
@@ -52,7 +70,7 @@ class PopulateRequest(_Request):
         examples=["acme/2026-11"],
     )
     object: ObjectRef | None = Field(default=None, description="This file.")
-    force: bool = Field(default=False, description="Load again what is loaded or quarantined.")
+    force: Boolean = Field(default=False, description="Load again what is loaded or quarantined.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -175,8 +193,10 @@ class EventObject(_Lenient):
     """The object of an event."""
 
     key: str = Field(max_length=4096, description="URL-encoded, as S3 sends it.")
-    size: int | None = Field(default=None, ge=0, description="Bytes.")
-    e_tag: str | None = Field(
+    size: Annotated[int, Field(strict=True, ge=0, le=OBJECT_BYTES_MAX), WHOLE] | None = Field(
+        default=None, description="Bytes."
+    )
+    e_tag: Text | None = Field(
         default=None, alias="eTag", max_length=200, description="Its version; left out, it is looked up."
     )
 
@@ -197,12 +217,14 @@ class EventRecord(_Lenient):
         description="Other than ObjectCreated is ignored.",
         examples=["ObjectCreated:Put"],
     )
-    event_time: dt.datetime | None = Field(default=None, alias="eventTime", description="When it happened.")
+    event_time: AnyMoment | None = Field(default=None, alias="eventTime", description="When it happened.")
     s3: EventEntity = Field(description="What it is about.")
 
 
 class EventNotification(_Lenient):
     """What S3 sends: `Records`, or `Event` = `s3:TestEvent` once when notifications are set up."""
+
+    model_config = ConfigDict(json_schema_extra=_RECORDS_OR_TEST)
 
     records: list[EventRecord] | None = Field(
         default=None, alias="Records", max_length=RECORDS_MAX, description="The events."

@@ -7,7 +7,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Request, Response
-from pydantic import AwareDatetime
 
 from app.access.principal import JobsReader, JobsWriter
 from app.context import Context, InContext
@@ -17,6 +16,7 @@ from app.jobs.repository.reading import JobFilter
 from app.jobs.schemas import (
     LIST_LIMIT_DEFAULT,
     LIST_LIMIT_MAX,
+    TRIGGER_EXAMPLES,
     JobAccepted,
     JobAudit,
     JobPage,
@@ -25,6 +25,7 @@ from app.jobs.schemas import (
 )
 from app.models import JobState
 from app.problems import responses
+from app.wire import Moment
 
 IdempotencyKey = Annotated[
     str | None,
@@ -66,7 +67,7 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     response: Response,
     context: InContext,
     principal: JobsWriter,
-    spec: Annotated[TriggerRequest, Body()],
+    spec: Annotated[TriggerRequest, Body(openapi_examples=TRIGGER_EXAMPLES)],
     idempotency_key: IdempotencyKey = None,
 ) -> JobAccepted:
     """Store a job that collects from a source. It is committed when the answer is sent.
@@ -96,8 +97,8 @@ async def list_jobs(  # noqa: PLR0917
     status: Annotated[Sequence[JobState], Query(description="May be given more than once.")] = (),
     source_type: Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,31}$", examples=["api"])] = None,
     priority: Annotated[int | None, Query(ge=0, le=9, description="Only jobs of this priority.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="From this moment on.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Until before this moment.")] = None,
+    created_after: Annotated[Moment | None, Query(description="From this moment on.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Until before this moment.")] = None,
     cursor: Cursor = None,
     limit: ListLimit = LIST_LIMIT_DEFAULT,
 ) -> JobPage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -11,7 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from app.models import JobEvent, JobState
 from app.sources.catalogue import SourceSpec
 
+if TYPE_CHECKING:
+    from fastapi.openapi.models import Example
+
 TriggerRequest = SourceSpec
+TRIGGER_EXAMPLES: dict[str, Example] = {
+    kind: {"summary": summary, "value": {"source_type": kind, "config": config}}
+    for kind, summary, config in (
+        ("api", "A resource of an API", {"endpoint": "evidence", "resource": "controls"}),
+        (
+            "database",
+            "A reviewed query of a database",
+            {"database": "acme", "query": "open_findings", "params": {"min_severity": 3}},
+        ),
+        ("file", "A file", {"path": "acme/assets.csv"}),
+        ("s3", "Objects of the store", {"prefix": "2026-11-21/"}),
+    )
+}
 
 RESULT_LIMIT_DEFAULT = 100
 RESULT_LIMIT_MAX = 1000

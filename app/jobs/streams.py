@@ -105,7 +105,17 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "with the `Last-Event-ID`.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": {
+                    "type": "object",
+                    "description": "One event.",
+                    "required": ["event", "data"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string"},
+                        "data": {"type": "string", "description": "A JSON object."},
+                        "retry": {"type": "integer"},
+                    },
+                },
                 "example": 'id: 2\nevent: claimed\ndata: {"seq":2,"event":"claimed","status":"running"}\n\n'
                 'event: progress\ndata: {"done":120,"total":500}\n\n',
             }

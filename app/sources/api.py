@@ -29,6 +29,7 @@ from app.sources.breakers import Breakers
 from app.sources.budget import Budget
 from app.sources.contracts import CONTRACTS, Envelope, ItemsAdapter
 from app.sources.exchange import Exchange, Page
+from app.wire import Integer, exactly_one
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +42,14 @@ _EVENT = "source_target_refused"
 class ApiConfig(BaseModel):
     """What to read from an HTTP API: a resource of a configured endpoint, or a URL that is allowed here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            **exactly_one(("endpoint", "resource"), ("url",)),
+            "examples": [{"endpoint": "evidence", "resource": "controls"}],
+        },
+    )
 
     endpoint: str | None = Field(
         default=None,
@@ -62,7 +70,7 @@ class ApiConfig(BaseModel):
         description="Instead of endpoint and resource: the whole URL, which the operator must have allowed.",
         examples=["https://api.example.com/v2/controls"],
     )
-    page_size: int = Field(default=50, ge=1, le=500)
+    page_size: Integer = Field(default=50, ge=1, le=500)
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

@@ -16,12 +16,13 @@ from app.sources.api import ApiConfig, ApiLimits, ApiSource, Endpoint
 from app.sources.database import DatabaseConfig, DatabaseSource
 from app.sources.file import FileConfig, FileSource
 from app.sources.s3 import S3Config, S3Source
+from app.wire import Integer
 
 
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    priority: int = Field(
+    priority: Integer = Field(
         default=0,
         ge=0,
         le=9,

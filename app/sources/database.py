@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import psycopg2
 from psycopg2.errors import LockNotAvailable, QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  a class, named as a function
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from app.database.deadline import DeadlineConnection, QueryDeadlineExceededError
 from app.database.engine import ConnectOptions, open_connection
@@ -30,6 +30,7 @@ from app.sources import (
 )
 from app.sources.budget import Budget
 from app.sources.queries import QUERIES
+from app.wire import Integer
 
 COLLECT_SECONDS_MAX = 60.0
 ROWS_FIRST = 10
@@ -37,6 +38,9 @@ ROWS_AT_ONCE_MAX = 1000
 BATCH_BYTES = 1024**2
 _EVENT = "source_query_refused"
 _SCHEME = "postgresql"
+
+
+ParamName = Annotated[str, Field(max_length=100)]
 
 
 class DatabaseConfig(BaseModel):
@@ -53,7 +57,9 @@ class DatabaseConfig(BaseModel):
         description="Name of a reviewed query, never SQL.",
         examples=["open_findings"],
     )
-    params: dict[str, int | str] = Field(default_factory=dict, examples=[{"min_severity": 3}])
+    params: dict[ParamName, Integer | Annotated[str, Strict()]] = Field(
+        default_factory=dict, examples=[{"min_severity": 3}]
+    )
 
 
 class DatabaseSource:

@@ -20,6 +20,7 @@ from app.sources import (
     too_much,
 )
 from app.sources.file import parsed, unzipped
+from app.wire import exactly_one
 
 OBJECTS_MAX = 100
 KEY_PATTERN = r"^[^\x00-\x1f\x7f]+$"
@@ -31,7 +32,14 @@ _GZIP = 16 + zlib.MAX_WBITS
 class S3Config(BaseModel):
     """Which objects to read: one by its key, or all below a prefix."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            **exactly_one(("key",), ("prefix",)),
+            "examples": [{"key": "2026-11-21/findings.csv"}],
+        },
+    )
 
     key: str | None = Field(
         default=None,

@@ -6,13 +6,24 @@ Each write lets go of the GIL, and to get it back under load costs more than all
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from typing import BinaryIO
 
+import orjson
+
 TOGETHER_SECONDS = 0.005
 """A line that comes this soon after a write waits for others that long, unless it is a warning or worse."""
 WAITING_LINES_MAX = 1000
+
+
+def encoded(value: object) -> bytes:
+    """Return any value as JSON. What is written about a request must not fail it."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:  # half of a surrogate pair, or an integer of more than 64 bits
+        return json.dumps(value, default=str).encode()
 
 
 class LineWriter:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 
-from app.telemetry.lines import LineWriter
+from app.telemetry.lines import LineWriter, encoded
 from app.telemetry.tracing import add_trace
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _dumps(event: EventDict, **_kwargs: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+    return encoded(event)
 
 
 def _identity(service: str, instance: str) -> Processor:

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
+
+from app.telemetry.lines import encoded
 
 SCHEDULE_DELAY_MILLISECONDS = 400
 EXPORT_TIMEOUT_SECONDS = 3.0
@@ -30,9 +31,11 @@ _SEVERITIES = {
 
 
 def _flat(value: Any) -> str | int | float | bool:
-    if isinstance(value, str | int | float | bool):
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # protobuf refuses the whole batch else
+    if isinstance(value, int | float | bool):
         return value
-    return orjson.dumps(value, default=str).decode()
+    return encoded(value).decode()
 
 
 def resource_of(*, service: str, instance: str, environment: str, version: str) -> Resource:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 
-from app.telemetry.lines import LineWriter
+import pytest
+
+from app.telemetry.lines import LineWriter, encoded
 from tests.support.waiting import eventually
 
 
@@ -65,3 +68,8 @@ def test_a_closed_stream_does_not_end_the_thread() -> None:
     assert lines._thread is not None
     eventually(lambda: not lines._waiting, within_seconds=5, what="it was tried")
     assert lines._thread.is_alive()
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, [10**30], {"at": object()}])
+def test_no_value_is_too_odd_for_a_line(value: object) -> None:
+    assert json.loads(encoded({"event": value}))
