@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from typing import Any
 import psycopg2
 import sqlalchemy
 import structlog
-from psycopg2 import sql
-from psycopg2.extras import execute_values
 from sqlalchemy import Connection
 
 from app.database.deadline import DeadlineConnection
@@ -20,14 +17,13 @@ from app.ingest.layout import Place
 from app.ingest.merge import Merge
 from app.ingest.quarantine import request_copy
 from app.ingest.repository import Current, LedgerFile, LedgerRepository
-from app.ingest.rows import REJECTS_KEPT_MAX, SAMPLE_CHARACTERS_MAX, Rejects, Stream, csv_rows, jsonl_rows
-from app.ingest.shapes import STAGE, Shape
+from app.ingest.shapes import Shape
 from app.ingest.spool import Spool, UnfitError
+from app.ingest.staging import Staging
 from app.jobs.repository import ClaimedJob
 from app.models import FileState
 from app.telemetry.metrics import ingest as metrics
 
-COPY_CHUNK_BYTES = 64 * 1024
 LOCK_TIMEOUT_MS = 10_000
 SORT_MEMORY = "32MB"
 
@@ -48,28 +44,6 @@ class _Outcome:
     rows: int = 0
     rejected: int = 0
     error: Mapping[str, str] | None = None
-
-
-class _Abort(io.RawIOBase):
-    """A file that is read as long as nobody objects. ``failure`` is what the objection was."""
-
-    def __init__(self, read: Callable[[int], bytes], check: Callable[[], None]) -> None:
-        super().__init__()
-        self._read, self._check = read, check
-        self.failure: BaseException | None = None
-
-    def readable(self) -> bool:
-        """Say that it is."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read, or end the COPY."""
-        try:
-            self._check()
-            return self._read(size)
-        except BaseException as exc:
-            self.failure = exc  # the driver would only tell its name
-            raise
 
 
 @dataclass
@@ -102,7 +76,7 @@ class LoadFile:
                 return 0  # another job was made for it since
             with raw.cursor() as cursor:
                 self.ended = self._load(cursor, ledger)
-                cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(STAGE))
+                Staging.drop(cursor)
         ledger.end(
             self.file,
             self.ended.state,
@@ -149,96 +123,34 @@ class LoadFile:
         if ledger.newer_is_loaded(self.file, self.current):
             return _Outcome(FileState.SUPERSEDED)
         cursor.execute("DELETE FROM ingest_rejects WHERE file_id = %s", (self.file.id,))
-        cursor.execute(
-            sql.SQL("CREATE TEMP TABLE {} (n bigint, {}) ON COMMIT DROP").format(STAGE, self.shape.columns)
+        staging = Staging(
+            self.file.key, self.spool, self.place.format, self.shape, self.body_at, self.width, self.check
         )
         try:
-            rejects = self._stage(cursor)
+            staging.fill(cursor)
         except psycopg2.DataError as exc:  # what the slow path takes for good and the database does not
             return _Outcome(FileState.QUARANTINED, error=_error("unstorable", exc))
-        valid, rejected = self._count(cursor)
-        rejected += rejects.count
-        self._keep_rejects(cursor, rejects)
-        if rejected > self.limits.rejected_fraction_max * (valid + rejected):
+        return self._merge(cursor, ledger, staging)
+
+    def _merge(self, cursor: Any, ledger: LedgerRepository, staging: Staging) -> _Outcome:
+        merge = Merge(self.file, self.shape, self.current)
+        inserted = merge.insert_new(cursor)
+        # Every row that is not valid was left out: when none was, there is none to be looked for.
+        all_valid = inserted == staging.rows
+        valid, unfit_rows = (staging.rows, 0) if all_valid else staging.count(cursor)
+        rejected = unfit_rows + staging.rejects.count
+        too_many = rejected > self.limits.rejected_fraction_max * (valid + rejected)
+        if too_many:
+            merge.take_back(cursor)
+        staging.keep_rejects(cursor, self.file.id, in_stage=unfit_rows > 0)
+        if too_many:
             message = f"{rejected} of {valid + rejected} rows are not valid"
             error = {"reason": "too_many_rejected", "message": message}
             return _Outcome(FileState.QUARANTINED, rejected=rejected, error=error)
-        Merge(self.file, self.shape, self.current).run(cursor, valid)
+        if inserted is None:
+            merge.merge(cursor, valid)
         self._remove_what_it_no_longer_holds(cursor, ledger)
         return _Outcome(FileState.LOADED, valid, rejected)
-
-    def _stage(self, cursor: Any) -> Rejects:
-        """Copy the file as it is, or, if the database cannot read it, row by row."""
-        cursor.execute("SAVEPOINT staging")
-        if not self.spool.suspicious:
-            self.spool.rewind(self.body_at)
-            try:
-                self._copy(cursor, self.shape.copy_all, self.spool.file.read)
-            except psycopg2.DataError as exc:
-                log.info("ingest_slow_path_taken", key=self.file.key, reason=str(exc).strip()[:500])
-                cursor.execute("ROLLBACK TO SAVEPOINT staging")
-            else:
-                return Rejects()
-        metrics.INGEST_SLOW_PATH.inc()
-        rejects = Rejects()
-        self.spool.rewind(self.body_at)
-        chunks: Iterator[bytes] = (
-            csv_rows(self.spool, self.width, rejects)
-            if self.place.format == "csv"
-            else jsonl_rows(self.spool, rejects)
-        )
-        try:
-            self._copy(cursor, self.shape.copy_checked, Stream(chunks).read)
-        except psycopg2.DataError:
-            cursor.execute("ROLLBACK TO SAVEPOINT staging")
-            raise
-        return rejects
-
-    def _copy(self, cursor: Any, statement: sql.Composable, read: Callable[[int], bytes]) -> None:
-        source = _Abort(read, self.check)
-        try:
-            cursor.copy_expert(statement, source, COPY_CHUNK_BYTES)
-        except psycopg2.Error:
-            if source.failure is not None:
-                raise source.failure from None
-            raise
-
-    def _count(self, cursor: Any) -> tuple[int, int]:
-        cursor.execute(
-            sql.SQL(
-                "SELECT count(*) FILTER (WHERE {why} IS NULL), count(*) FILTER (WHERE {why} IS NOT NULL)"
-                " FROM {stage} WHERE {present}"
-            ).format(why=self.shape.why, stage=STAGE, present=self.shape.present)
-        )
-        valid, rejected = cursor.fetchone()
-        return int(valid), int(rejected)
-
-    def _keep_rejects(self, cursor: Any, rejects: Rejects) -> None:
-        cursor.execute(
-            sql.SQL(
-                "INSERT INTO ingest_rejects (file_id, row_number, reason, sample)"
-                " SELECT {file_id}, number, why, left(sample, {characters}) FROM ("
-                "   SELECT coalesce(n, row_number() OVER (ORDER BY ctid)) AS number, {why} AS why,"
-                "          {sample} AS sample"
-                "   FROM {stage} WHERE {present}) AS numbered"
-                " WHERE why IS NOT NULL ORDER BY number LIMIT {limit}"
-            ).format(
-                file_id=sql.Literal(self.file.id),
-                characters=sql.Literal(SAMPLE_CHARACTERS_MAX),
-                why=self.shape.why,
-                sample=self.shape.sample,
-                stage=STAGE,
-                present=self.shape.present,
-                limit=sql.Literal(REJECTS_KEPT_MAX),
-            )
-        )
-        if rejects.kept:
-            execute_values(
-                cursor,
-                "INSERT INTO ingest_rejects (file_id, row_number, reason, sample) VALUES %s"
-                " ON CONFLICT DO NOTHING",
-                [(self.file.id, *one) for one in rejects.kept],
-            )
 
     def _remove_what_it_no_longer_holds(self, cursor: Any, ledger: LedgerRepository) -> None:
         others = ledger.others_loaded(self.file)

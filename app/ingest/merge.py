@@ -29,13 +29,22 @@ _TARGET = """
 _INSERT = sql.SQL(_TARGET)
 _INSERT_OR_PASS = sql.SQL(_TARGET + " ON CONFLICT DO NOTHING")
 
-# In the order of the keys, so that neighbours go to the same page of the index.
-_ROWS = sql.SQL(
+# Whether a hundredth of the pages is in the order of the keys; of a small file perhaps nothing is looked at.
+_IN_ORDER = sql.SQL(
     """
-    SELECT {key} AS row_key, {content} AS content
-    FROM {stage} WHERE {present} AND {why} IS NULL ORDER BY {key} COLLATE "C"
+    SELECT coalesce(bool_and(before <= row_key), false) FROM (
+        SELECT {key} COLLATE "C" AS row_key, lag({key} COLLATE "C") OVER (ORDER BY ctid) AS before
+        FROM {stage} TABLESAMPLE SYSTEM (1) REPEATABLE (0) WHERE {present}
+    ) AS sampled
     """
 )
+
+_VALID_ROWS = """
+    SELECT {key} AS row_key, {content} AS content FROM {stage} WHERE {present} AND {why} IS NULL
+"""
+_ROWS = sql.SQL(_VALID_ROWS)
+# In the order of the keys, so that neighbours go to the same page of the index.
+_SORTED_ROWS = sql.SQL(_VALID_ROWS + ' ORDER BY {key} COLLATE "C"')
 # Of rows with one key the last of the file counts.
 _LAST_ROWS = sql.SQL(
     """
@@ -64,24 +73,35 @@ class Merge:
     shape: Shape
     current: Current
 
-    def run(self, cursor: Any, valid: int) -> None:
-        """Merge ``valid`` rows."""
-        if not self._shares_keys(cursor):
-            # Most files hold only new keys; without a conflict clause they go in half as fast again.
-            cursor.execute("SAVEPOINT merging")
-            try:
-                cursor.execute(self._filled(_INSERT, _ROWS))
-            except errors.UniqueViolation:
-                cursor.execute("ROLLBACK TO SAVEPOINT merging")
-            else:
-                return
+    def insert_new(self, cursor: Any) -> int | None:
+        """Insert the valid rows if all their keys are new. Return how many, or None: then nothing was."""
+        cursor.execute("SAVEPOINT merging")
+        if self._asked(cursor, _SHARES_KEYS):
+            return None
+        # Most files hold only new keys; without a conflict clause they go in half as fast again. Those that
+        # come in order need not be sorted, which is worth as much as checking them.
+        rows = _ROWS if self._asked(cursor, _IN_ORDER) else _SORTED_ROWS
+        try:
+            cursor.execute(self._filled(_INSERT, rows))
+        except errors.UniqueViolation:
+            self.take_back(cursor)
+            return None
+        return int(cursor.rowcount)
+
+    @staticmethod
+    def take_back(cursor: Any) -> None:
+        """Undo what ``insert_new`` did."""
+        cursor.execute("ROLLBACK TO SAVEPOINT merging")
+
+    def merge(self, cursor: Any, valid: int) -> None:
+        """Merge ``valid`` rows, of which some have keys that are known or that others of them have too."""
         cursor.execute(sql.SQL("ANALYZE {}").format(STAGE))
         cursor.execute(self._filled(_INSERT_OR_PASS, _LAST_ROWS))
         if cursor.rowcount < valid:
             cursor.execute(self._filled(_REPLACE, _LAST_ROWS))
 
-    def _shares_keys(self, cursor: Any) -> bool:
-        cursor.execute(self._filled(_SHARES_KEYS, _ROWS))
+    def _asked(self, cursor: Any, question: sql.SQL) -> bool:
+        cursor.execute(self._filled(question, _ROWS))
         return bool(cursor.fetchone()[0])
 
     def _filled(self, statement: sql.SQL, rows: sql.SQL) -> sql.Composed:

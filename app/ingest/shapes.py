@@ -16,11 +16,29 @@ from app.ingest.spool import UnfitError
 KEY_CHARACTERS_MAX = 500  # an index entry holds about 2700 bytes
 STAGE = sql.Identifier("ingest_stage")
 
-_PATTERNS = {
-    "integer": r"^[+-]?[0-9]{1,18}$",
-    "number": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$",
-    "boolean": r"^(true|false)$",
-    "date": r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
+
+@dataclass(frozen=True)
+class _Type:
+    """When a value is of a type. ``plain`` is true for most of those that are, and is far quicker to see."""
+
+    pattern: str
+    plain: str
+
+
+_DIGITS = "translate({value}, '0123456789', '') = ''"
+_TYPES = {
+    "integer": _Type(r"^[+-]?[0-9]{1,18}$", _DIGITS + " AND octet_length({value}) BETWEEN 1 AND 18"),
+    "number": _Type(
+        r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$",
+        "translate({value}, '0123456789', '') IN ('', '.') AND {value} NOT IN ('', '.')",
+    ),
+    "boolean": _Type(r"^(true|false)$", "{value} IN ('true', 'false')"),
+    "date": _Type(
+        r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
+        "translate({value}, '0123456789', '9999999999') = '9999-99-99'"
+        " AND substr({value}, 6, 2) COLLATE \"C\" BETWEEN '01' AND '12'"
+        " AND substr({value}, 9, 2) COLLATE \"C\" BETWEEN '01' AND '31'",
+    ),
 }
 
 
@@ -49,12 +67,16 @@ def csv_shape(columns: Sequence[str], schema: DatasetSchema) -> Shape:
     of = {name: sql.Identifier(f"c{number}") for number, name in enumerate(columns)}
     values = sql.SQL(", ").join(of.values())
     options = "(FORMAT csv, FORCE_NOT_NULL ({values}))"
+    # In the order in which jsonb keeps them, so that it has nothing to sort in any row.
+    kept = sorted(columns, key=lambda name: (len(name.encode()), name.encode()))
     return Shape(
         columns=sql.SQL(", ").join(sql.SQL("{} text").format(one) for one in of.values()),
         copy_all=sql.SQL("COPY {} ({}) FROM STDIN " + options).format(STAGE, values, values=values),
         copy_checked=sql.SQL("COPY {} (n, {}) FROM STDIN " + options).format(STAGE, values, values=values),
         key=of[schema.key],
-        content=sql.SQL("jsonb_object({}, ARRAY[{}])").format(sql.Literal(list(columns)), values),
+        content=sql.SQL("jsonb_object({}, ARRAY[{}])").format(
+            sql.Literal(kept), sql.SQL(", ").join(of[name] for name in kept)
+        ),
         why=_why(of, of[schema.key], schema),
         present=sql.SQL("true"),
         sample=sql.SQL("concat_ws(',', {})").format(values),
@@ -95,12 +117,13 @@ def _why(
         for name in schema.required
     ]
     cases += [
-        sql.SQL("WHEN {value} <> '' AND {value} !~ {pattern} THEN {reason}").format(
+        sql.SQL("WHEN {value} <> '' AND NOT ({plain}) AND {value} !~ {pattern} THEN {reason}").format(
             value=of[name],
-            pattern=sql.Literal(_PATTERNS[kind]),
+            plain=sql.SQL(_TYPES[kind].plain).format(value=of[name]),
+            pattern=sql.Literal(_TYPES[kind].pattern),
             reason=sql.Literal(f"{name}_is_no_{kind}"),
         )
         for name, kind in schema.types.items()
-        if kind in _PATTERNS
+        if kind in _TYPES
     ]
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(cases))
