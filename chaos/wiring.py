@@ -10,6 +10,7 @@ from chaos.adapters.alertmanager import Alertmanager
 from chaos.adapters.clock import SystemClock
 from chaos.adapters.datapath import ServiceDataPath
 from chaos.adapters.guardian import GuardianProcess, process_ref
+from chaos.adapters.ingestion import Populate
 from chaos.adapters.loki import Loki
 from chaos.adapters.pager import Pager
 from chaos.adapters.paths import ServicePaths
@@ -20,11 +21,13 @@ from chaos.adapters.toxiproxy import ToxiproxyServer
 from chaos.adapters.upstreams import Upstreams
 from chaos.adapters.valkey import RedisAdmin
 from chaos.config import LabConfig
+from chaos.domain.clients import LANDERS
 from chaos.domain.clients import LEDGER as CLIENTS
+from chaos.engine.nemesis.landing import Store
 from chaos.engine.nemesis.run import LEASE_SECONDS, QUERY_DEADLINE_SECONDS, Parts
 from chaos.engine.session import Session
 from chaos.ports import Operators
-from chaos.stacks.embedded import keys
+from chaos.stacks.embedded import keys, objectstore
 from chaos.stacks.embedded.programs import Programs
 from chaos.stacks.embedded.stack import EmbeddedStack
 
@@ -99,14 +102,22 @@ def open_session(lab: Lab, lock_fd: int, say: Callable[[str], None]) -> Session:
 
 def nemesis_parts(lab: Lab) -> Parts:
     """Return what a run of the nemesis needs of a lab that is up."""
+
+    def key_header(name: str) -> dict[str, str]:
+        return {"X-API-Key": keys.read(lab.stack.layout, name)}
+
     return Parts(
         operators=lab.operators,
         paths=ServicePaths(lab.stack.topology),
         processes=Programs(lab.stack),
         cache=lab.redis,
         upstreams=Upstreams(lab.stack.topology),
+        store=Store(
+            objectstore.landing(lab.stack.layout, lab.stack.topology.address("seaweedfs")),
+            Populate(lab.stack.topology, {name: key_header(name) for name in LANDERS}),
+        ),
         dsn={**lab.stack.admin_dsn(), "dbname": "dcs"},
-        headers={name: {"X-API-Key": keys.read(lab.stack.layout, name)} for name in CLIENTS},
+        headers={name: key_header(name) for name in CLIENTS},
         settings={
             "DCS_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "DCS_DATABASE_QUERY_DEADLINE_SECONDS": f"{QUERY_DEADLINE_SECONDS:g}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 
@@ -17,7 +18,7 @@ _QUESTION = {"text": "a lighthouse in the fog"}
 
 
 class Upstreams:
-    """The moderation API: told by its administration, asked over the service's own path."""
+    """Told by their administration; the moderation API also asked, over the service's own path."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -49,6 +50,18 @@ class Upstreams:
         scores = body.get("scores") if isinstance(body, dict) else None
         usable = isinstance(scores, dict) and all(isinstance(score, float) for score in scores.values())
         return Answered(response.status_code, usable=usable, seconds=time.monotonic() - began)
+
+    def mishaps(self, relay: str, kind: str) -> float:
+        """Return how many events have gone wrong in a way so far."""
+        url = f"{self._topology.address(relay).url}/metrics"
+        try:
+            text = httpx.get(url, timeout=ADMIN_TIMEOUT_SECONDS, trust_env=False).raise_for_status().text
+        except httpx.HTTPError as error:
+            raise AdapterError(f"{relay} does not tell: {error}. See `lab logs {relay}`") from error
+        found = re.search(rf'^lab_s3_event_mishaps_total{{kind="{kind}"}} (\S+)$', text, re.MULTILINE)
+        if found is None:
+            raise AdapterError(f"{relay} does not count events that were {kind}")
+        return float(found[1])
 
     def _admin(self, method: str, upstream: str, body: Mapping[str, float] | None) -> None:
         url = f"{self._topology.address(upstream).url}/admin/behaviour"

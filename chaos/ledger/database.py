@@ -16,6 +16,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 the library's own name is lower case
 
 from chaos.errors import AdapterError
+from chaos.ledger.ingested import FileRow, Held, Landed
 from chaos.ledger.observed import TERMINAL, JobEvent, JobRow, Records
 
 CONNECT_TIMEOUT_SECONDS = 3
@@ -36,6 +37,19 @@ _RECORDS = f"""
     FROM records WHERE job_id IN (SELECT id FROM jobs WHERE {{ours}})
     GROUP BY job_id
 """  # noqa: S608  no value is put in
+_FILES = """
+    SELECT client_id, key, version, state, CAST(rows AS int) FROM ingest_files WHERE dataset = %s
+"""
+_HELD = """
+    SELECT r.client_id, f.key, count(*),
+           md5(string_agg(r.row_key || '=' || (r.content ->> 'version'), E'\\n' ORDER BY r.row_key))
+    FROM ingested_rows AS r JOIN ingest_files AS f ON f.id = r.file_id
+    WHERE r.dataset = %s GROUP BY 1, 2
+"""
+_FILES_WAITING = """
+    SELECT (SELECT count(*) FROM ingest_files WHERE dataset = %s AND state = 'pending')
+         + (SELECT count(*) FROM jobs WHERE client_id = ANY(%s) AND state <> ALL(%s))
+"""
 _OURS = "client_id = ANY(%s) AND created_at >= to_timestamp(%s)"
 
 
@@ -134,6 +148,20 @@ class Tables:
             f"WHERE job_id IN (SELECT id FROM jobs WHERE {_OURS})"
         )
         return dict(self._rows(query, *self._which()))
+
+    def landed(self, dataset: str) -> Landed:
+        """Return what became of the files of a data set."""
+        files = [FileRow(*row) for row in self._rows(_FILES, dataset)]
+        return Landed(files, [Held(*row) for row in self._rows(_HELD, dataset)])
+
+    def files_settle(self, dataset: str, clients: Sequence[str], seconds_max: float) -> bool:
+        """Wait until no file of a data set waits, nor a job of its clients; return whether that came."""
+        deadline = time.monotonic() + seconds_max
+        while self._rows(_FILES_WAITING, dataset, list(clients), sorted(TERMINAL))[0][0]:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
 
     def locks(self) -> list[str]:
         """Return what is held or waited for although nothing runs: locks, and transactions left open."""

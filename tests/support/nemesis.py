@@ -106,16 +106,21 @@ class FakeMarkedCache:
 
 @dataclass
 class FakeUpstreams:
-    """A moderation API that behaves as told. ``deaf`` ones take it and go on as before."""
+    """Third parties that behave as told. ``deaf`` ones take it and go on as before."""
 
     behaviour: dict[str, float] = field(default_factory=dict)
     deaf: bool = False
+    spoilt: float = 0.0
 
     def behave(self, upstream: str, behaviour: Mapping[str, float]) -> None:
         self.behaviour = {} if self.deaf else dict(behaviour)
 
     def reset(self, upstream: str) -> None:
         self.behaviour = {}
+
+    def mishaps(self, relay: str, kind: str) -> float:
+        self.spoilt += sum(self.behaviour.values())
+        return self.spoilt
 
     def ask(self, upstream: str) -> Answered:
         rates = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from chaos.engine.nemesis.proofs import MISHAP_PROOFS, PROOFS
 from chaos.engine.nemesis.schedule import Step
 from chaos.engine.nemesis.table import (
     DOWN,
+    EVENT_MISHAPS,
     FLUSH,
     KILL,
     MISHAPS,
@@ -58,12 +59,13 @@ class Nemesis:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._acts: Mapping[str, Callable[[Step], None]] = {
+        self._acts: dict[str, Callable[[Step], None]] = {
             KILL: self._kill,
             PAUSE: self._pause,
             FLUSH: self._flush,
             ROLLING_RESTART: self._rolling_restart,
-        } | dict.fromkeys(MISHAPS, self._misbehave)
+        }
+        self._acts |= dict.fromkeys(MISHAPS, self._misbehave) | dict.fromkeys(EVENT_MISHAPS, self._spoil)
 
     def inject(self, step: Step) -> None:
         """Do it all. When this returns the fault was live and is over.
@@ -163,6 +165,23 @@ class Nemesis:
         finally:
             self._tools.upstreams.reset(upstream)
         self._until(healthy, OVER_SECONDS_MAX, f"{step.cell.name} did not end")
+
+    def _spoil(self, step: Step) -> None:
+        """Let events go wrong. The one that does is the proof, so somebody must deliver files meanwhile."""
+        relay, upstreams = step.cell.target, self._tools.upstreams
+        kind, behaviour = EVENT_MISHAPS[step.cell.fault]
+        before = upstreams.mishaps(relay, kind)
+        try:
+            upstreams.behave(relay, behaviour)
+            self._until(
+                lambda: upstreams.mishaps(relay, kind) > before,
+                PROOF_SECONDS_MAX,
+                f"{step.cell.name} does not show",
+            )
+            self._record(Type.INFO, "live", step)
+            self._hold(step)
+        finally:
+            upstreams.reset(relay)
 
     # ---- processes ---------------------------------------------------------------------------
 

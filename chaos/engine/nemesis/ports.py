@@ -73,7 +73,7 @@ class Answered:
 
 
 class Misbehaving(Protocol):
-    """The lab's third parties, which can be told to misbehave."""
+    """The lab's third parties and its relay of S3 events, which can be told to misbehave."""
 
     def behave(self, upstream: str, behaviour: Mapping[str, float]) -> None:
         """Let it behave so; what is left out is as at its start."""
@@ -83,3 +83,13 @@ class Misbehaving(Protocol):
 
     def ask(self, upstream: str) -> Answered:
         """Ask as the service does, over the same path."""
+
+    def mishaps(self, relay: str, kind: str) -> float:
+        """Return how many events have gone wrong in a way so far; raise when it does not tell."""
+
+
+class Populates(Protocol):
+    """The service, asked by hand to look for files."""
+
+    def populate(self, client: str, day: str) -> None:
+        """Have a client's day listed, or raise ``LabError``."""

@@ -16,6 +16,7 @@ from chaos.engine import baseline
 from chaos.engine.heal import require_own_database
 from chaos.engine.nemesis.acts import NEMESIS, Nemesis, Tools
 from chaos.engine.nemesis.campaign import PROGRESS_SECONDS, Campaign
+from chaos.engine.nemesis.landing import Landing, Store
 from chaos.engine.nemesis.leftovers import Usage, left_over, usage
 from chaos.engine.nemesis.ports import MarkedCache, Misbehaving, Paths, Processes
 from chaos.engine.nemesis.result import NemesisResult
@@ -71,6 +72,7 @@ class Parts:
     processes: Processes
     cache: MarkedCache
     upstreams: Misbehaving
+    store: Store
     dsn: Mapping[str, Any]
     headers: Mapping[str, Mapping[str, str]]
     settings: Mapping[str, str]
@@ -105,17 +107,22 @@ class NemesisRun:
         tables.begin()
         with History(history_path) as history:
             load = Load(self._profile(), history)
-            campaign, was = self._break(load, history)
+            seed, began = self._order.seed, self._began
+            landing = Landing(self._parts.store, tables, history, seed=seed, began_unix=began)
+            campaign, was = self._break(load, landing, history)
             load.stop(LAST_WORD_SECONDS_MAX)
-        self._say("healed: waiting for every job to end")
+            landing.end()
+        self._say("healed: waiting for every job and every file to end")
         settled = tables.settle(SETTLE_SECONDS_MAX)
+        if not landing.settle():
+            self._trouble.append("files still wait to be loaded")
         left = left_over(self._ops, self._parts.processes, was, tables.locks)
         self._say("reading everything back")
         submitted = submissions(read_history(history_path))
         reader = Reader(self._target, self._parts.headers, self._order.seed)
         observed = observe(reader, tables, submitted, left, settled)
         left += self._restore(before)
-        findings = check(submitted, replace(observed, leftovers=left))
+        findings = check(submitted, replace(observed, leftovers=left)) + landing.findings(history_path)
         return NemesisResult(
             seed=self._order.seed,
             minutes=self._order.minutes,
@@ -169,10 +176,11 @@ class NemesisRun:
 
     # ---- during ------------------------------------------------------------------------------
 
-    def _break(self, load: Load, history: History) -> tuple[Campaign, Usage]:
+    def _break(self, load: Load, landing: Landing, history: History) -> tuple[Campaign, Usage]:
         order = self._order
         history.record(Type.INFO, NEMESIS, "begin", seed=order.seed, minutes=order.minutes)
         load.start()
+        landing.deliveries.start()
         self._warm_up(load)
         was = usage(self._ops, self._parts.processes)
         tools = Tools(
@@ -192,7 +200,7 @@ class NemesisRun:
             seconds_min=seconds,
             seconds_max=max(seconds * OVERRUN_FACTOR, seconds + OVERRUN_SECONDS_MIN),
             enough=lambda: load.tally.jobs >= order.jobs_min,
-            watch=self._watcher(load, campaign),
+            watch=self._watcher(load, landing, campaign),
         )
         self._trouble += campaign.unended()
         if load.tally.refusals:
@@ -217,13 +225,14 @@ class NemesisRun:
                 )
             clock.sleep(POLL_SECONDS)
 
-    def _watcher(self, load: Load, campaign: Campaign) -> Callable[[], None]:
+    def _watcher(self, load: Load, landing: Landing, campaign: Campaign) -> Callable[[], None]:
         next_at = self._ops.clock.now()
 
         def watch() -> None:
             nonlocal next_at
             self._run.guardian.beat()
             load.check()
+            landing.deliveries.check()
             now = self._ops.clock.now()
             if now >= next_at:
                 next_at = now + PROGRESS_SECONDS

@@ -10,6 +10,7 @@ from chaos.engine.nemesis.table import (
     FLUSH,
     KILL,
     PAUSE,
+    S3_EVENTS,
     SERVICE,
     TOXICS,
     WORKERS,
@@ -28,6 +29,10 @@ MORE_GAP_FACTOR = 3.0
 """What the seed does not owe leaves the service more time to work."""
 
 
+_LEADS_TO = {"client-postgres": "postgres", "s3": "seaweedfs"}
+"""What a path leads to, where it is not called like that."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One injection."""
@@ -43,8 +48,11 @@ class Step:
     @property
     def uses(self) -> frozenset[str]:
         """What no other injection may touch meanwhile, or neither could be proven."""
-        target = "postgres" if self.cell.target == "client-postgres" else self.cell.target
-        return frozenset(SERVICE) if target == "service" else frozenset({target})
+        target = _LEADS_TO.get(self.cell.target, self.cell.target)
+        if target == "service":
+            return frozenset(SERVICE)
+        # No event comes from a store that is away.
+        return frozenset({target, "seaweedfs"} if target == S3_EVENTS else {target})
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,17 @@ MISHAPS: Mapping[str, Mapping[str, float]] = {
 }
 MODERATION = "moderation-api"
 
+# What may go wrong with any notification, by what the relay of S3 events calls it and is told.
+EVENT_MISHAPS: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "events-duplicated": ("duplicated", {"duplicate_rate": 0.8}),
+    "events-reordered": ("reordered", {"reorder_rate": 0.8}),
+    "events-lost": ("lost", {"lose_rate": 0.8}),
+}
+S3_EVENTS = "s3-events"
+
 # Only answers that the probe can make long enough tell these three from a healthy path.
 _BY_VOLUME = frozenset({"bandwidth", "slicer", "limit_data"})
-_SHORT_ANSWERS = frozenset({"postgres", "client-postgres"})
+_SHORT_ANSWERS = frozenset({"postgres", "client-postgres", "s3"})
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 
 
@@ -82,8 +90,8 @@ class Impossible:
 APIS = ("api-1", "api-2")
 WORKERS = ("worker-1", "worker-2")
 SERVICE = (*APIS, *WORKERS)
-KILLED = (*WORKERS, *APIS, "redis", "postgres")
-PAUSED = (*WORKERS, *APIS, "redis")
+KILLED = (*WORKERS, *APIS, "redis", "postgres", "seaweedfs", S3_EVENTS)
+PAUSED = (*WORKERS, *APIS, "redis", "seaweedfs")
 
 _CLOCK = Impossible(
     "clock step",
@@ -105,6 +113,7 @@ def table(paths: Sequence[str], programs: Sequence[str]) -> list[Cell]:
     cells += [Cell(KILL, program) for program in KILLED if program in programs]
     cells += [Cell(PAUSE, program) for program in PAUSED if program in programs]
     cells += [Cell(fault, MODERATION) for fault in MISHAPS if MODERATION in programs]
+    cells += [Cell(fault, S3_EVENTS) for fault in EVENT_MISHAPS if S3_EVENTS in programs]
     cells += [Cell(FLUSH, "redis"), Cell(ROLLING_RESTART, "service")]
     # Every third of it must hold some of each kind, whatever was appended last.
     random.Random(0).shuffle(cells)  # noqa: S311  an order, not a secret

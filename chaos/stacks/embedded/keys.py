@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from chaos.domain.clients import LEDGER, OPERATOR, PROBER, S3_EVENTS
+from chaos.domain.clients import LANDERS, LEDGER, OPERATOR, PROBER, S3_EVENTS
 from chaos.errors import StackError
 from chaos.stacks.embedded.daemons.traffic import CLIENTS
 from chaos.stacks.embedded.layout import Layout, write_durably
@@ -22,7 +22,14 @@ _SCOPES = {
 
 def names() -> list[str]:
     """Return whose keys there are."""
-    return [*(client_name(number) for number in range(1, CLIENTS + 1)), OPERATOR, PROBER, S3_EVENTS, *LEDGER]
+    return [
+        *(client_name(number) for number in range(1, CLIENTS + 1)),
+        OPERATOR,
+        PROBER,
+        S3_EVENTS,
+        *LANDERS,
+        *LEDGER,
+    ]
 
 
 def path(layout: Layout, name: str) -> Path:

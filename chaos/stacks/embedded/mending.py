@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chaos.stacks.embedded.stack import EmbeddedStack
 
 ADMIN_CONNECT_TIMEOUT_SECONDS = 2
-MISBEHAVING = ("moderation-api",)
+MISBEHAVING = ("moderation-api", "s3-events")
 BEHAVIOUR = "/admin/behaviour"
 ADMIN_STATEMENT_TIMEOUT_MS = 5000
 

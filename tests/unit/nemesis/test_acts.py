@@ -11,7 +11,7 @@ import pytest
 from chaos.domain.journal import Phase
 from chaos.engine.nemesis.acts import NotProvenError
 from chaos.engine.nemesis.schedule import Step
-from chaos.engine.nemesis.table import MISHAPS, TOXICS, Cell
+from chaos.engine.nemesis.table import EVENT_MISHAPS, MISHAPS, TOXICS, Cell
 from chaos.errors import DiskFullError
 from tests.support.nemesis import LIVE, Bench
 
@@ -152,3 +152,18 @@ def test_an_upstream_that_goes_on_as_before_is_no_injection(bench: Bench, fault:
 
 def test_every_toxic_has_a_look() -> None:
     assert set(LIVE) == set(TOXICS)
+
+
+@pytest.mark.parametrize("fault", EVENT_MISHAPS)
+def test_events_go_wrong_until_the_step_is_over(bench: Bench, fault: str) -> None:
+    bench.nemesis.inject(step(fault, "s3-events"))
+    assert [(entry.type, entry.act) for entry in bench.told()][1] == ("info", "live")
+    assert bench.upstreams.behaviour == {}
+
+
+@pytest.mark.parametrize("fault", EVENT_MISHAPS)
+def test_events_that_do_not_go_wrong_count_for_nothing(bench: Bench, fault: str) -> None:
+    bench.upstreams.deaf = True
+    with pytest.raises(NotProvenError, match="does not show"):
+        bench.nemesis.inject(step(fault, "s3-events"))
+    assert not any(entry.act == "live" for entry in bench.told())

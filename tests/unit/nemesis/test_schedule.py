@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chaos.domain.topology import DIRECT_PORTS, SERVICE_PROXIES
 from chaos.engine.nemesis.proofs import MISHAP_PROOFS, PROOFS
 from chaos.engine.nemesis.schedule import SEEDS_FOR_ALL, owed, plan
-from chaos.engine.nemesis.table import DOWN, KILL, MISHAPS, PAUSE, TOXICS, Cell, table
+from chaos.engine.nemesis.table import DOWN, KILL, MISHAPS, PAUSE, TOXICS, Cell, not_possible, table
 from chaos.errors import UsageError
 
 LEASE_SECONDS = 5.0
@@ -31,6 +31,13 @@ def test_the_table_kills_and_pauses_whatever_the_issue_names() -> None:
         f"kill:{name}" for name in ("worker-1", "worker-2", "api-1", "api-2", "redis", "postgres")
     } <= names
     assert {"pause:worker-1", "pause:worker-2", "flushall:redis", "rolling-restart:service"} <= names
+    assert {"kill:seaweedfs", "pause:seaweedfs", "kill:s3-events"} <= names
+    assert {f"events-{how}:s3-events" for how in ("duplicated", "reordered", "lost")} <= names
+
+
+def test_what_is_not_possible_does_not_name_what_the_table_has() -> None:
+    assert "duplicate S3 events" not in {one.fault for one in not_possible(list(SERVICE_PROXIES))}
+    assert "duplicate S3 events" in {one.fault for one in not_possible(["postgres"])}
 
 
 def test_every_fault_of_a_path_has_a_proof() -> None:
@@ -88,6 +95,8 @@ def test_both_databases_paths_lead_to_one_target_and_a_rolling_restart_takes_the
         for step in lane.required
     }
     assert steps["latency:client-postgres"].uses == steps["kill:postgres"].uses == {"postgres"}
+    assert steps["latency:s3"].uses == steps["kill:seaweedfs"].uses == {"seaweedfs"}
+    assert steps["events-lost:s3-events"].uses == {"s3-events", "seaweedfs"}
     assert steps["rolling-restart:service"].uses == {"api-1", "api-2", "worker-1", "worker-2"}
 
 
