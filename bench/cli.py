@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -13,9 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from bench.figures import Outcome
 from bench.http import comparison
+from bench.ingest import section as ingest
 from bench.jobs import section as jobs
+from bench.load import section as load
 from bench.machine import describe, load_average
 from bench.plan import SECTIONS, Bench, Plan
 from bench.processes import COMPARATORS_PYTHON, ROOT, BenchError
@@ -27,6 +32,8 @@ RUN: Mapping[str, Callable[[Bench], Outcome]] = {
     "jobs": jobs.run,
     "trigger": comparison.run_trigger,
     "telemetry": comparison.run_telemetry,
+    "ingest": ingest.run,
+    "load": load.run,
 }
 
 
@@ -34,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks: 0 when every ratio is reached, 1 when one is short, 3 when nothing can be said."""
     options = _parse(arguments)
     plan = _plan(options)
+    # The parts of the service that run here are not what is measured; their log lines would be in the way.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if "jobs" in plan.sections and not plan.against_self and not COMPARATORS_PYTHON.is_file():
         print("The comparators are not installed: run `make bench`, which does that.", file=sys.stderr)
         return EXIT_ERROR
@@ -93,7 +102,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         return plan
     return dataclasses.replace(
         plan, warm_up_jobs=20, processes=1, rate_seconds=0, warm_up_seconds=0.2, ingest_bytes=1_000_000,
-        memory_bytes=(1_000_000, 4_000_000), load_connections=(1, 8),
+        memory_bytes=(1_000_000, 4_000_000), load_connections=(1, 8), seconds=min(1.0, plan.seconds),
+        avatars=8,
     )  # fmt: skip
 
 

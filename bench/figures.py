@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 Rounds = Mapping[str, Sequence[float]]
 """Measure -> one value per round."""
 
+_SMALL, _DIGITS_OF_SMALL = 0.1, 4
+"""Two digits would say nothing of a ratio that should be next to nothing."""
+
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return the smallest value that ``percent`` of all values do not exceed (nearest rank)."""
@@ -49,29 +52,58 @@ class Floor:
     def judge(self, rounds: Rounds) -> Judgement:
         """Compare round by round: what else the machine did weighs on both sides of a round alike."""
         best = max(self.references, key=lambda name: statistics.median(rounds[name]))
-        ratios = [ours / other for ours, other in zip(rounds[self.ours], rounds[best], strict=True)]
-        return Judgement(self.title, self.ours, best, self.ratio_min, Spread.of(ratios))
+        ratios = _ratios(rounds, self.ours, best)
+        return Judgement(self.title, self.ours, best, ratios, ratio_min=self.ratio_min)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What came of a promise."""
+class Ceiling:
+    """A promise: ``ours`` is at most ``ratio_max`` of ``reference``."""
 
     title: str
     ours: str
     reference: str
-    ratio_min: float
+    ratio_max: float
+
+    def judge(self, rounds: Rounds) -> Judgement:
+        """Compare as ``Floor`` does."""
+        ratios = _ratios(rounds, self.ours, self.reference)
+        return Judgement(self.title, self.ours, self.reference, ratios, ratio_max=self.ratio_max)
+
+
+def _ratios(rounds: Rounds, ours: str, other: str) -> Spread:
+    return Spread.of([one / another for one, another in zip(rounds[ours], rounds[other], strict=True)])
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What came of a promise. One of its two limits is set."""
+
+    title: str
+    ours: str
+    reference: str
     ratio: Spread
+    ratio_min: float | None = None
+    ratio_max: float | None = None
 
     @property
     def kept(self) -> bool:
-        """Whether the median of the rounds' ratios reaches what is promised."""
-        return self.ratio.median >= self.ratio_min
+        """Whether the median of the rounds' ratios is within what is promised."""
+        enough = self.ratio_min is None or self.ratio.median >= self.ratio_min
+        return enough and (self.ratio_max is None or self.ratio.median <= self.ratio_max)
+
+    @property
+    def wanted(self) -> str:
+        """What is promised, in words."""
+        if self.ratio_min is not None:
+            return f"at least {self.ratio_min:g}"
+        return f"at most {self.ratio_max:g}"
 
     def text(self) -> str:
         """Return one line for a terminal."""
         verdict = "ok   " if self.kept else "SHORT"
-        return f"{verdict} {self.title}: {self.ratio.text(2)} of {self.reference}, wanted {self.ratio_min:g}"
+        ratio = self.ratio.text(_DIGITS_OF_SMALL if self.ratio.high < _SMALL else 2)
+        return f"{verdict} {self.title}: {ratio} of {self.reference}, wanted {self.wanted}"
 
 
 @dataclass

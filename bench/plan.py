@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-SECTIONS = ("jobs", "trigger", "telemetry")
+SECTIONS = ("jobs", "trigger", "telemetry", "ingest", "load")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class Plan:
     seconds: float = 8.0
     """How long one contestant answers requests in one round."""
     load_connections: tuple[int, ...] = (1, 32, 256)
+    avatars: int = 200
     ingest_bytes: int = 100_000_000
     memory_bytes: tuple[int, ...] = (10_000_000, 100_000_000, 1_000_000_000)
     handicap_ms: float = 0.0
+    """Puts the service at a disadvantage in every section that can be told so, to see that it is told."""
     against_self: bool = False
     """Compare with this service itself, which needs no other environment."""
 

@@ -62,6 +62,7 @@ class Load:
         self._connections = connections
         self._tally = Tally()
         self._counting = False
+        self._answers_in_all = 0
 
     def run(self, *, warm_up_seconds: float, seconds: float) -> dict[str, object]:
         """Return the tally of ``seconds`` after the warm-up."""
@@ -77,6 +78,7 @@ class Load:
             "cpu_cores": (time.process_time() - cpu_before) / passed,
             "statuses": dict(self._tally.statuses),
             "milliseconds": self._tally.milliseconds,
+            "answers_in_all": self._answers_in_all,
         }
 
     def _open(self) -> None:
@@ -115,6 +117,7 @@ class Load:
         if answer is None:
             return
         status, length = answer
+        self._answers_in_all += 1
         if self._counting:
             self._tally.statuses[str(status)] += 1
             self._tally.milliseconds.append((time.perf_counter() - connection.sent_at) * 1000)

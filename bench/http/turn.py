@@ -31,6 +31,8 @@ class Seen:
     statuses: dict[str, int]
     milliseconds: list[float]
     client_cores: float
+    answers_in_all: int
+    """Those of the warm-up too: what they cost is counted with the rest."""
 
     @property
     def good(self) -> int:
@@ -88,7 +90,13 @@ def drive(
         seen = json.loads(out.read_text(encoding="utf-8"))
     if not seen["milliseconds"]:
         raise BenchError(f"nothing was answered on port {port}: {seen['statuses']}")
-    return Seen(seen["seconds"], seen["statuses"], seen["milliseconds"], seen["cpu_cores"])
+    return Seen(
+        seen["seconds"],
+        seen["statuses"],
+        seen["milliseconds"],
+        seen["cpu_cores"],
+        seen["answers_in_all"],
+    )
 
 
 def empty_jobs(servers: Servers) -> None:
