@@ -10,7 +10,14 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from app.access.access import Access
-from app.access.errors import ScopeMissingError
+from app.access.errors import (
+    KeyInactiveError,
+    KeyLimitError,
+    KeyNotFoundError,
+    LimitsUnavailableError,
+    ScopeMissingError,
+    TokensUnavailableError,
+)
 from app.access.guard import Guard
 from app.access.principal import Admin, AnyCaller
 from app.access.repository import KeySpec
@@ -66,7 +73,9 @@ async def me(principal: AnyCaller) -> Caller:
     return Caller(client_id=principal.client_id, key_id=principal.key_id, scopes=sorted(principal.scopes))
 
 
-@router.post("/token", responses=responses(404, 422, 503))
+@router.post(
+    "/token", responses=responses(ScopeMissingError, TokensUnavailableError, 422, 503, LimitsUnavailableError)
+)
 async def token(
     request: Request,
     principal: AnyCaller,
@@ -99,7 +108,7 @@ async def list_keys(request: Request, context: InContext, principal: Admin) -> K
     return KeyList(keys=[KeyView.of(info) for info in found])
 
 
-@router.post("/keys", status_code=201, responses=responses(403, 409, 422, 503))
+@router.post("/keys", status_code=201, responses=responses(ScopeMissingError, KeyLimitError, 422, 503))
 async def create_key(
     request: Request, context: InContext, principal: Admin, wanted: Annotated[KeyCreate, Body()]
 ) -> KeyIssued:
@@ -124,7 +133,11 @@ async def create_key(
     return await context.slots.run(create)
 
 
-@router.post("/keys/{key_id}/rotate", status_code=201, responses=responses(403, 404, 409, 422, 503))
+@router.post(
+    "/keys/{key_id}/rotate",
+    status_code=201,
+    responses=responses(ScopeMissingError, KeyNotFoundError, KeyInactiveError, KeyLimitError, 422, 503),
+)
 async def rotate_key(
     request: Request,
     key_id: KeyId,
@@ -145,7 +158,7 @@ async def rotate_key(
     return await context.slots.run(rotate)
 
 
-@router.delete("/keys/{key_id}", status_code=204, responses=responses(404, 422, 503))
+@router.delete("/keys/{key_id}", status_code=204, responses=responses(KeyNotFoundError, 422, 503))
 async def revoke_key(request: Request, key_id: KeyId, context: InContext, principal: Admin) -> Response:
     """Revoke a key, for good. Every process refuses it, and its tokens, within five seconds."""
     keys = _access(request).keys

@@ -11,10 +11,22 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from app.access.errors import HeadersTooLargeError, UrlTooLongError
+from app.access.errors import (
+    AddressRefusedError,
+    BodyTooLargeError,
+    CredentialInvalidError,
+    CredentialMissingError,
+    HeadersTooLargeError,
+    LimitsUnavailableError,
+    ScopeMissingError,
+    SignatureInvalidError,
+    TooManyRequestsError,
+    UrlTooLongError,
+)
 from app.access.guard import is_open
 from app.access.principal import Requirement
 from app.apidocs.words import describe_fields, describe_parameters
+from app.errors import DcsError
 from app.problems import PROBLEM_MEDIA_TYPE, responses
 
 SECURITY_SCHEMES = {
@@ -65,6 +77,17 @@ _CHALLENGE = {
     "schema": {"type": "string"},
     "example": 'ApiKey realm="dcs"',
 }
+# What the guard answers, whatever the route.
+_GUARDS: tuple[type[DcsError], ...] = (
+    CredentialMissingError,
+    CredentialInvalidError,
+    SignatureInvalidError,
+    AddressRefusedError,
+    UrlTooLongError,
+    TooManyRequestsError,
+    HeadersTooLargeError,
+    LimitsUnavailableError,
+)
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
 
 
@@ -128,10 +151,21 @@ def _guarded(operation: dict[str, Any], scope: str) -> None:
     operation["security"] = [{name: [scope] if scope else []} for name in SECURITY_SCHEMES]
     if scope:
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
-    codes = {401, 429, 503} | ({403} if scope else set()) | ({413} if "requestBody" in operation else set())
-    for code, answer in responses(*codes, UrlTooLongError, HeadersTooLargeError).items():
-        operation["responses"].setdefault(str(code), _as_declared(answer))
+    errors = [*_GUARDS, *([ScopeMissingError] if scope else [])]
+    if "requestBody" in operation:
+        errors.append(BodyTooLargeError)
+    for code, answer in responses(*errors, 503).items():
+        _add(operation["responses"], str(code), _as_declared(answer))
     operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _add(answers: dict[str, Any], code: str, answer: dict[str, Any]) -> None:
+    declared = answers.setdefault(code, answer)
+    known = declared["content"][PROBLEM_MEDIA_TYPE]["examples"]
+    for slug, example in answer["content"][PROBLEM_MEDIA_TYPE]["examples"].items():
+        if slug not in known:
+            known[slug] = example
+            declared["description"] = f"{declared['description'].rstrip('.')}; {example['summary']}."
 
 
 def _as_declared(answer: Mapping[str, Any]) -> dict[str, Any]:

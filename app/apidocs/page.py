@@ -26,12 +26,22 @@ code, pre { font-family: ui-monospace, monospace; font-size: .875rem; }
 pre { border: 1px solid #8886; border-radius: 4px; overflow-x: auto; padding: .75rem; }
 table { border-collapse: collapse; width: 100%; } summary { cursor: pointer; }
 td, th { border-bottom: 1px solid #8886; padding: .3rem .6rem .3rem 0; text-align: left; }
-td, th { vertical-align: top; }
+td, th { vertical-align: top; } h3, p, .any, td pre { overflow-wrap: anywhere; }
+td pre { white-space: pre-wrap; }
 .method { border: 1px solid; border-radius: 4px; padding: 0 .4rem; } .gone { text-decoration: line-through; }
-nav { columns: 2; } nav p { break-inside: avoid; margin: .2rem 0; }
+nav { columns: 2; } nav section { break-inside: avoid; } nav p { margin: .2rem 0; }
+nav h2 { border: 0; font-size: 1rem; margin: .8rem 0 .2rem; }
+@media (max-width: 45rem) {
+  nav { columns: 1; } tr { border-bottom: 1px solid #8886; display: block; padding: .4rem 0; }
+  th { display: none; } td { border: 0; display: block; overflow-wrap: anywhere; padding: 0; }
+}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'; base-uri 'none'"
+
+
+# Told once, at the top.
+_OF_EVERY_ANSWER = frozenset({"X-Request-ID", "Retry-After", "WWW-Authenticate"})
 
 
 def install_page(app: FastAPI) -> None:
@@ -72,9 +82,13 @@ def _inline(text: str) -> str:
 
 def _contents(document: Mapping[str, Any]) -> Iterator[str]:
     yield "<nav>"
-    for path, method, operation in operations(document):
-        name = f"{method.upper()} {path}"
-        yield f'<p><a href="#{operation["operationId"]}"><code>{html.escape(name)}</code></a></p>'
+    for tag in document["tags"]:
+        yield f"<section><h2>{html.escape(tag['name'])}</h2>"
+        for path, method, operation in operations(document):
+            if tag["name"] in operation["tags"]:
+                name = f"{method.upper()} {path}"
+                yield f'<p><a href="#{operation["operationId"]}"><code>{html.escape(name)}</code></a></p>'
+        yield "</section>"
     yield "</nav>"
 
 
@@ -97,10 +111,13 @@ def _operation(
         for one in operation["parameters"]:
             needed = " (required)" if one.get("required") else ""
             yield f"<tr><td><code>{html.escape(one['name'])}</code>{needed}</td><td>{one['in']}</td>"
-            yield f"<td>{_type(one['schema'])}</td><td>{_inline(one.get('description', ''))}</td></tr>"
+            yield f"<td>{_type(_given(one['schema']))}</td>"
+            yield f"<td>{_inline(one.get('description', ''))}</td></tr>"
         yield "</table>"
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
-        yield f"<h4>Body: <code>{html.escape(media_type)}</code></h4><p>{_type(body['schema'])}</p>"
+        yield f"<h4>Body: <code>{html.escape(media_type)}</code></h4>"
+        yield f"<p>{_type(body['schema'])}</p>"
+        yield from _fields(body["schema"])
         if "examples" in body:
             yield from _named(body["examples"])
         elif media_type == "application/json":
@@ -119,11 +136,18 @@ def _operation(
 
 
 def _shown(answer: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    for name, header in answer["headers"].items():
+        if name not in _OF_EVERY_ANSWER:
+            yield f"<br><code>{html.escape(name)}</code>: {_inline(header['description'])}"
     for media_type, body in answer.get("content", {}).items():
         yield from _named(body.get("examples", {}))
         if media_type == "application/json":
             made = example_of(body["schema"], document)
             yield f"<details><summary>example</summary>{_json(made)}</details>"
+        elif "example" in body:
+            text = html.escape(body["example"])
+            yield f"<details><summary>example of <code>{html.escape(media_type)}</code></summary>"
+            yield f"<pre>{text}</pre></details>"
 
 
 def _named(examples: Mapping[str, Any]) -> Iterator[str]:
@@ -143,26 +167,31 @@ def _schemas(document: Mapping[str, Any]) -> Iterator[str]:
         yield _prose(schema.get("description", ""))
         if "enum" in schema:
             yield f"<p>{_type(schema)}</p>"
-        if not schema.get("properties"):
-            continue
-        yield "<table><tr><th>field</th><th>type</th><th>meaning</th></tr>"
-        for field, value in schema["properties"].items():
-            needed = " (required)" if field in schema.get("required", ()) else ""
-            yield f"<tr><td><code>{html.escape(field)}</code>{needed}</td><td>{_type(value)}</td>"
-            yield f"<td>{_inline(value.get('description', ''))}</td></tr>"
-        yield "</table>"
+        yield from _fields(schema)
 
 
-_LIMITS = {
-    "minimum": "≥ {}",
-    "maximum": "≤ {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "pattern": "matches {}",
-    "default": "default {}",
-}
+def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
+    if not schema.get("properties"):
+        return
+    yield "<table><tr><th>field</th><th>type</th><th>meaning</th></tr>"
+    for field, value in schema["properties"].items():
+        needed = " (required)" if field in schema.get("required", ()) else ""
+        yield f"<tr><td><code>{html.escape(field)}</code>{needed}</td><td>{_type(value)}</td>"
+        yield f"<td>{_inline(value.get('description', ''))}</td></tr>"
+    yield "</table>"
+
+
+def _given(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    # A parameter that is null is one that is left out.
+    kinds = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 else schema
+
+
+_RANGES = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -181,5 +210,18 @@ def _type(schema: Mapping[str, Any]) -> str:
         text = f"list of {_type(schema.get('items', {}))}"
     else:
         text = html.escape(str(schema.get("format") or schema.get("type") or "anything"))
-    limits = [words.format(schema[key]) for key, words in _LIMITS.items() if schema.get(key) is not None]
-    return text + (f" ({html.escape(', '.join(limits))})" if limits else "")
+    limits = ", ".join(_limits(schema))
+    return text + (f" ({limits})" if limits else "")
+
+
+def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
+    for lowest, highest, what in _RANGES:
+        least, most = schema.get(lowest), schema.get(highest)
+        if least is not None and most is not None:
+            yield f"{least} to {most}{what}"
+        elif least is not None or most is not None:
+            yield f"≥ {least}{what}" if least is not None else f"≤ {most}{what}"
+    if "pattern" in schema:
+        yield f'matches <code class="any">{html.escape(schema["pattern"])}</code>'
+    if schema.get("default") is not None:
+        yield f"default <code>{html.escape(json.dumps(schema['default']))}</code>"

@@ -8,6 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from app.access.principal import AvatarsReader, AvatarsWriter
+from app.avatars.errors import (
+    AvatarMediaTypeError,
+    AvatarNotFoundError,
+    AvatarsBusyError,
+    AvatarTooLargeError,
+    AvatarUnfinishedError,
+    AvatarUploadSlowError,
+    AvatarWithoutImageError,
+)
 from app.avatars.intake import Intake
 from app.avatars.schemas import (
     CURSOR_CHARACTERS_MAX,
@@ -21,7 +30,9 @@ from app.avatars.schemas import (
 )
 from app.avatars.service import PATH, AvatarService
 from app.context import Context, InContext
+from app.errors import SubmissionUnknownError
 from app.jobs.endpoints import IdempotencyKey
+from app.jobs.errors import IdempotencyKeyReusedError, QueueFullError
 from app.problems import responses
 
 # The image of an id never changes; it is for those alone who may ask for it.
@@ -45,7 +56,17 @@ InService = Annotated[AvatarService, Depends(_service)]
 @router.post(
     "",
     status_code=202,
-    responses=responses(408, 409, 413, 415, 422, 429, 503),
+    responses=responses(
+        AvatarUploadSlowError,
+        IdempotencyKeyReusedError,
+        AvatarTooLargeError,
+        AvatarMediaTypeError,
+        422,
+        QueueFullError,
+        503,
+        AvatarsBusyError,
+        SubmissionUnknownError,
+    ),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def create(  # noqa: PLR0917  FastAPI passes by name
@@ -88,7 +109,7 @@ async def page(
     )
 
 
-@router.get("/{job_id}", responses=responses(404, 422, 503))
+@router.get("/{job_id}", responses=responses(AvatarNotFoundError, 422, 503))
 async def status(
     job_id: UUID, context: InContext, service: InService, principal: AvatarsReader
 ) -> AvatarStatus:
@@ -102,7 +123,7 @@ async def status(
     responses={
         200: {"content": {"image/png": {}, "image/svg+xml": {}}, "description": "The image."},
         304: {"description": "It is the one whose `ETag` was sent with `If-None-Match`."},
-        **responses(404, 409, 422, 503),
+        **responses(AvatarNotFoundError, AvatarWithoutImageError, AvatarUnfinishedError, 422, 503),
     },
 )
 async def image(  # noqa: PLR0917  FastAPI passes by name

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request
 
 from app.access.principal import IngestReader, IngestWriter, Scope
 from app.context import Context, InContext
-from app.ingest.errors import IngestOffError
+from app.ingest.errors import FileNotFoundInLedgerError, IngestOffError, RunNotFoundError
 from app.ingest.schemas import (
     PAGE_LIMIT_DEFAULT,
     PAGE_LIMIT_MAX,
@@ -55,7 +55,7 @@ Reading = Annotated[IngestService, Depends(_reading)]
 Writing = Annotated[IngestService, Depends(_writing)]
 
 
-@router.post("", status_code=202, responses=responses(409, 422, 503))
+@router.post("", status_code=202, responses=responses(IngestOffError, 422, 503))
 async def populate(
     request: Request,
     context: InContext,
@@ -75,7 +75,7 @@ async def populate(
     )
 
 
-@router.post("/events", status_code=202, responses=responses(409, 422, 503))
+@router.post("/events", status_code=202, responses=responses(IngestOffError, 422, 503))
 async def events(
     request: Request,
     context: InContext,
@@ -93,7 +93,7 @@ async def events(
     return await context.slots.run(lambda: service.take(body, client_id=client_id, request_id=request_id))
 
 
-@router.get("/runs/{run_id}", responses=responses(404, 422, 503))
+@router.get("/runs/{run_id}", responses=responses(RunNotFoundError, 422, 503))
 async def run(run_id: RunId, context: InContext, principal: IngestReader, service: Reading) -> Run:
     """Tell what a listing found."""
     return await context.slots.run(lambda: service.run(run_id, client_id=principal.client_id))
@@ -119,7 +119,7 @@ async def files(  # noqa: PLR0917  FastAPI passes them by name
     )
 
 
-@router.get("/files/{file_id}", responses=responses(404, 422, 503))
+@router.get("/files/{file_id}", responses=responses(FileNotFoundInLedgerError, 422, 503))
 async def file(
     file_id: FileId, context: InContext, principal: IngestReader, service: Reading
 ) -> IngestFileDetail:
@@ -127,7 +127,11 @@ async def file(
     return await context.slots.run(lambda: service.file(file_id, client_id=principal.client_id))
 
 
-@router.post("/files/{file_id}/replay", status_code=202, responses=responses(404, 409, 422, 503))
+@router.post(
+    "/files/{file_id}/replay",
+    status_code=202,
+    responses=responses(FileNotFoundInLedgerError, IngestOffError, 422, 503),
+)
 async def replay(
     request: Request, file_id: FileId, context: InContext, principal: IngestWriter, service: Writing
 ) -> Replayed:

@@ -10,7 +10,14 @@ from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Request, Resp
 
 from app.access.principal import JobsReader, JobsWriter
 from app.context import Context, InContext
+from app.errors import JobNotFoundError, SubmissionUnknownError
 from app.jobs import streams
+from app.jobs.errors import (
+    IdempotencyKeyReusedError,
+    JobFinishedError,
+    JobNotReplayableError,
+    QueueFullError,
+)
 from app.jobs.events import EventHub
 from app.jobs.repository.reading import JobFilter
 from app.jobs.schemas import (
@@ -60,7 +67,10 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 @router.post(
     "/trigger",
     status_code=202,
-    responses={202: {"headers": REPLAYED_HEADER}, **responses(409, 422, 429, 503)},
+    responses={
+        202: {"headers": REPLAYED_HEADER},
+        **responses(IdempotencyKeyReusedError, 422, QueueFullError, 503, SubmissionUnknownError),
+    },
 )
 async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     request: Request,
@@ -125,7 +135,7 @@ async def dead_letters(
     return await context.slots.run(lambda: reader.list_jobs(which, page_cursor=cursor, limit=limit))
 
 
-@router.get("/status/{job_id}", responses=responses(404, 422, 503))
+@router.get("/status/{job_id}", responses=responses(JobNotFoundError, 422, 503))
 async def status(job_id: JobId, context: InContext, principal: JobsReader) -> JobStatus:
     """Tell where a job is."""
     reader = context.jobs.reader
@@ -137,7 +147,7 @@ async def status(job_id: JobId, context: InContext, principal: JobsReader) -> Jo
     responses={
         200: {"description": "The job is cancelled."},
         202: {"model": JobStatus, "description": "The job runs, and will end as `cancelled` soon."},
-        **responses(404, 409, 422, 503),
+        **responses(JobNotFoundError, JobFinishedError, 422, 503),
     },
 )
 async def cancel(job_id: JobId, response: Response, context: InContext, principal: JobsWriter) -> JobStatus:
@@ -150,13 +160,17 @@ async def cancel(job_id: JobId, response: Response, context: InContext, principa
     return found
 
 
-@router.post("/{job_id}/replay", status_code=202, responses=responses(404, 409, 422, 429, 503))
+@router.post(
+    "/{job_id}/replay",
+    status_code=202,
+    responses=responses(JobNotFoundError, JobNotReplayableError, 422, QueueFullError, 503),
+)
 async def replay(job_id: JobId, context: InContext, principal: JobsWriter) -> JobAccepted:
     """Queue a dead or failed job again, with all its attempts. 409 says that it is neither."""
     return await context.slots.run(lambda: context.jobs.replay(job_id, client_id=principal.client_id))
 
 
-@router.get("/{job_id}/audit", responses=responses(404, 422, 503))
+@router.get("/{job_id}/audit", responses=responses(JobNotFoundError, 422, 503))
 async def audit(
     job_id: JobId,
     context: InContext,

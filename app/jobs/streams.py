@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.access.principal import JobsReader
 from app.context import InContext
-from app.errors import JobUnfinishedError
+from app.errors import JobNotFoundError, JobUnfinishedError
+from app.jobs.errors import StreamsBusyError, TooManyColumnsError, TooManyStreamsError
 from app.jobs.events import EventHub, Subscription
 from app.jobs.exports import Format, ResultExport, wanted_format
 from app.jobs.schemas import RESULT_LIMIT_DEFAULT, RESULT_LIMIT_MAX, JobResult
@@ -51,7 +52,9 @@ _RESULTS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/result/{job_id}", response_model=JobResult, responses={**_RESULTS, **responses(404, 409, 422, 503)}
+    "/result/{job_id}",
+    response_model=JobResult,
+    responses={**_RESULTS, **responses(JobNotFoundError, JobUnfinishedError, TooManyColumnsError, 422, 503)},
 )
 async def result(  # noqa: PLR0917  FastAPI fills them in by name
     job_id: JobId,
@@ -128,7 +131,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/{job_id}/events",
     response_class=StreamingResponse,
-    responses={**_EVENTS, **responses(404, 422, 429, 503)},
+    responses={**_EVENTS, **responses(JobNotFoundError, 422, TooManyStreamsError, 503, StreamsBusyError)},
 )
 async def events(
     job_id: JobId,

@@ -1,44 +1,20 @@
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 from chaos.engine.report import write_reports
 from tests.support import report_samples as samples
+from tests.support.browser import HEIGHT_PIXELS, Visit
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SAMPLES = {
     "passing": samples.passing(),
     "mixed": samples.mixed(),
     "hostile": samples.hostile(),
     "empty": samples.drill(),
 }
-HEIGHT_PIXELS = 900
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: the page is not looked at")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +22,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Addresses of the pages, each drawn once."""
     folder = tmp_path_factory.mktemp("pages")
     return {name: write_reports(result, folder / name)["html"].as_uri() for name, result in SAMPLES.items()}
-
-
-class Visit:
-    """A page together with what it complained about and what it asked for."""
-
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
-        self.page: Page = browser.new_page(**options)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.address = address
-        self.page.goto(address, wait_until="load")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.page.close()
 
 
 @pytest.mark.parametrize("name", SAMPLES)

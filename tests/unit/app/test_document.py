@@ -139,6 +139,19 @@ def test_every_error_of_the_service_says_what_it_is_and_what_to_do() -> None:
         assert titles.setdefault(error.slug, error.title) == error.title, error
 
 
+def test_every_error_that_is_documented_is_one_that_the_service_has(document: dict[str, Any]) -> None:
+    pending, known = [DcsError], set()
+    while pending:
+        error = pending.pop()
+        pending += error.__subclasses__()
+        known.add((error.status_code, f"urn:dcs:problem:{error.slug}"))
+    for name, each in every(document):
+        for status, answer in each["responses"].items():
+            examples = answer.get("content", {}).get(PROBLEM_MEDIA_TYPE, {}).get("examples", {})
+            for example in examples.values():
+                assert (int(status), example["value"]["type"]) in known, f"{name}: {status}"
+
+
 def test_the_document_is_json_and_names_no_version_of_ours_twice(document: dict[str, Any]) -> None:
     assert json.loads(json.dumps(document)) == document
     assert document["openapi"].startswith("3.1")
