@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import psutil
+
 from bench.figures import Floor, Outcome, percentile
 from bench.jobs.contestants import Celery, Contestant, Ours, Rq
 from bench.jobs.heat import Heat, latencies
 from bench.plan import Bench
-from bench.processes import Programs
+from bench.processes import Programs, Usage, family_of
 from bench.servers import Servers, servers
 
 RATIO_MIN = 1.0
@@ -61,20 +63,33 @@ def _turn(bench: Bench, running: Servers, contestant: Contestant, label: str) ->
         heat.prepare()
         heat.run(count=plan.warm_up_jobs, first=0)  # also shows that every worker is up
         heat.prepare()
-        per_second, burst = heat.run(count=plan.jobs, first=0)
+        groups = {"workers": lambda: _families(programs), "postgres": family_of(running.postgres.pid)}
+        with Usage(groups) as usage:
+            per_second, burst = heat.run(count=plan.jobs, first=0)
         steady: list[float] = []
         if plan.rate_seconds:
             heat.prepare()
             count = max(1, round(plan.rate_per_second * plan.rate_seconds))
             _, steady = heat.run(count=count, first=0, rate_per_second=plan.rate_per_second)
     name = contestant.name
-    measures = {f"jobs_per_second/{name}": per_second, **latencies("burst", name, burst)}
+    # Handing in is in PostgreSQL's part, and is not in that of the workers.
+    workers_ms, postgres_ms = (1000 * usage.cpu_seconds[each] / plan.jobs for each in groups)
+    measures = {
+        f"jobs_per_second/{name}": per_second,
+        **latencies("burst", name, burst),
+        f"workers_cpu_ms/{name}": workers_ms,
+        f"postgres_cpu_ms/{name}": postgres_ms,
+    }
     told = f"{name} {per_second:.0f} jobs/s; to done {_told(burst)}"
     if steady:
         measures |= latencies("steady", name, steady)
         told += f"; at {plan.rate_per_second:g}/s {_told(steady)}"
     bench.say(f"{label}: {told}")
     return measures
+
+
+def _families(programs: Programs) -> list[psutil.Process]:
+    return [process for program in programs.running for process in family_of(program.process.pid)()]
 
 
 def _told(milliseconds: list[float]) -> str:

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import psutil
 
 from bench.http import requests
 from bench.http.access import CALLERS, prepare_callers
@@ -20,7 +17,8 @@ from bench.http.turn import await_ready
 from bench.plan import Bench
 from bench.processes import PYTHON, BenchError, Group, Programs, family_of
 from bench.servers import OURS, Servers, servers
-from tests.support.nginx import nginx_before
+from tests.support.monitoring import program
+from tests.support.nginx import write_config
 from tests.support.ports import free_port
 
 APIS = ("api-1", "api-2")
@@ -50,10 +48,7 @@ class Deployment:
 
     def processes(self) -> dict[str, Group]:
         """Return each process of the service by name, and nginx with its worker."""
-        service = dict(zip((*APIS, *WORKERS), self.programs.running, strict=True))
-        return {name: family_of(program.process.pid) for name, program in service.items()} | {
-            "nginx": _nginx_family
-        }
+        return {program.name: family_of(program.process.pid) for program in self.programs.running}
 
     def groups(self) -> dict[str, Group]:
         """Return who shares the machine."""
@@ -112,9 +107,11 @@ def deployed(bench: Bench, *, rate_limit_per_minute: int | None = None) -> Itera
             _start(running, programs, name, port, root)
         for name, port in ports.items():
             await_ready(programs, port, "/health/ready" if name in APIS else "/health/live")
-        with nginx_before((ports[APIS[0]], ports[APIS[1]]), bench.folder / "nginx") as nginx:
-            callers = prepare_callers(running, rate_limit_per_minute)
-            yield Deployment(running, programs, urlsplit(nginx.url).port or 0, ports, callers)
+        config, listen = write_config((ports[APIS[0]], ports[APIS[1]]), bench.folder / "nginx")
+        programs.start("nginx", [program("nginx"), "-e", "stderr", "-c", config], {})
+        await_ready(programs, listen.port, "/health")
+        callers = prepare_callers(running, rate_limit_per_minute)
+        yield Deployment(running, programs, listen.port, ports, callers)
 
 
 def _start(running: Servers, programs: Programs, name: str, port: int, root: Path) -> None:
@@ -126,7 +123,3 @@ def _start(running: Servers, programs: Programs, name: str, port: int, root: Pat
     }
     module = "app.main" if name in APIS else "app.worker"
     programs.start(name, [PYTHON, "-m", module], settings)
-
-
-def _nginx_family() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.name() == "nginx"]

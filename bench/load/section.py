@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,8 +19,9 @@ from bench.plan import Bench
 from bench.processes import Usage
 
 READ, TRIGGER = "status", "trigger"
-ERRORS_MAX = 0.001
-"""Share of answers that are no 2xx, and of connections that were closed instead."""
+FAILED_MAX = 0.001
+"""Of all answers: what is neither 2xx nor 503, which is how more than it can do is refused."""
+REFUSED = "503"
 REST_SECONDS = 2.0
 HANDICAP_RATE_LIMIT_PER_MINUTE = 60
 
@@ -56,7 +56,7 @@ def run(bench: Bench) -> Outcome:
             name: {"rest": at_rest[name], "load": under_load.get(name, at_rest[name])} for name in at_rest
         },
     }
-    outcome.judgements += [_errors(outcome, at) for at in statuses]
+    outcome.judgements += [_failures(outcome, at) for at in statuses]
     for name, told in outcome.facts["memory_mib"].items():  # type: ignore[attr-defined]
         rest, load = told["rest"], told["load"]
         bench.say(f"memory of {name}: PSS {rest[1]:.0f} MiB at rest, {load[1]:.0f} MiB under load")
@@ -78,19 +78,21 @@ def _turn(
 
 
 def _seen(seen: Seen) -> dict[str, float]:
+    asked = sum(seen.statuses.values())
     return {
         "requests_per_second": seen.per_second,
         "mean_ms": seen.mean_ms,
         "p50_ms": seen.percentile_ms(50),
         "p95_ms": seen.percentile_ms(95),
         "p99_ms": seen.percentile_ms(99),
-        "errors_share": seen.errors_percent / 100,
+        "refused_share": seen.statuses.get(REFUSED, 0) / asked,
+        "failed_share": (asked - seen.good - seen.statuses.get(REFUSED, 0)) / asked,
     }
 
 
 def _cores(usage: Usage, seen: Seen) -> dict[str, float]:
     """Return what each group used: per answer, of the warm-up too, and at the rate that was measured."""
-    answered_per_second = sum(seen.statuses.values()) / seen.seconds
+    answered_per_second = len(seen.milliseconds) / seen.seconds
     measures = {"cores/client": seen.client_cores}
     for name, cpu_seconds in usage.cpu_seconds.items():
         per_answer = cpu_seconds / max(1, seen.answers_in_all)
@@ -114,11 +116,11 @@ def _use(outcome: Outcome, at: str) -> Use:
     )
 
 
-def _errors(outcome: Outcome, at: str) -> Judgement:
+def _failures(outcome: Outcome, at: str) -> Judgement:
     route, connections = at.split("/")
-    title = f"Errors of {route} at {connections} connections"
-    measure = f"errors_share/{at}"
-    return Judgement(title, measure, "all answers", outcome.spread(measure), ratio_max=ERRORS_MAX)
+    title = f"Failed calls of {route} at {connections} connections"
+    measure = f"failed_share/{at}"
+    return Judgement(title, measure, "all answers", outcome.spread(measure), ratio_max=FAILED_MAX)
 
 
 def _most(
@@ -138,6 +140,6 @@ def _told(measures: Mapping[str, float], route: str, connections: int) -> str:
     return (
         f"{route} at {connections} connections: {measures['requests_per_second']:.0f} requests/s, "
         f"p50 {measures['p50_ms']:.1f} ms, p99 {measures['p99_ms']:.1f} ms, "
-        f"errors {json.dumps(round(100 * measures['errors_share'], 2))} %, "
+        f"{measures['refused_share']:.1%} refused, {measures['failed_share']:.1%} failed, "
         f"machine {measures['machine_busy']:.0%} busy"
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import select
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -102,6 +106,17 @@ def test_a_post_with_an_idempotency_key_is_sent_to_the_other_api_with_its_body(f
         assert answer.status_code == 200
     assert {headers["content-length"] for api in front.apis for _, headers in api.seen} == {"2"}
     assert front.requests("POST") > 6, "no POST met the dead API"
+
+
+def test_hundreds_of_callers_keep_their_connections(front: Front) -> None:
+    host, port = urlsplit(front.url).hostname, urlsplit(front.url).port
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection((host, port), 10)) for _ in range(600)]
+        for caller in callers:
+            caller.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert caller.recv(65536).startswith(b"HTTP/1.1 200")
+        readable, _, _ = select.select(callers, [], [], 0)
+        assert readable == [], "nginx has closed connections to make room"
 
 
 def test_an_api_that_is_back_serves_at_once_when_the_other_goes(front: Front) -> None:

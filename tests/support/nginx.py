@@ -44,9 +44,11 @@ def _serves(url: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def nginx_before(ports: tuple[int, int], state: Path) -> Iterator[Nginx]:
-    """Serve in front of the APIs on these ports of this machine. ``state`` is created."""
+def write_config(ports: tuple[int, int], state: Path) -> tuple[Path, Address]:
+    """Write its configuration for APIs on these ports of this machine; return that and where it will listen.
+
+    ``state`` is created.
+    """
     base = embedded_topology("test", 28_000)
     listen = Address("127.0.0.1", free_port())
     proxies = {
@@ -59,8 +61,16 @@ def nginx_before(ports: tuple[int, int], state: Path) -> Iterator[Nginx]:
     files = render_observability(topology, lab_id="test", state_dir=state, clock=None)
     for folder in ("run", "data/nginx"):
         (state / folder).mkdir(parents=True)
-    config, log = state / "nginx.conf", state / "nginx.log"
+    config = state / "nginx.conf"
     config.write_text(files["nginx/nginx.conf"], encoding="utf-8")
+    return config, listen
+
+
+@contextlib.contextmanager
+def nginx_before(ports: tuple[int, int], state: Path) -> Iterator[Nginx]:
+    """Serve in front of the APIs on these ports of this machine. ``state`` is created."""
+    config, listen = write_config(ports, state)
+    log = state / "nginx.log"
     with (
         log.open("wb") as out,
         subprocess.Popen([program("nginx"), "-e", "stderr", "-c", config], stdout=out) as nginx,
