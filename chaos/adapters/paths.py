@@ -88,10 +88,10 @@ class ServicePaths:
                 f"nobody knows how to talk over the path {path!r}; add it to adapters/paths.py"
             )
         address = self._topology.via(path)
-        return _exchange((address.host, address.port), _TALKS[path](large))
+        return _exchange((address.host, address.port), _TALKS[path](large), large)
 
 
-def _exchange(address: tuple[str, int], talk: _Talk) -> Exchange:
+def _exchange(address: tuple[str, int], talk: _Talk, large: str) -> Exchange:
     began = time.monotonic()
     try:
         link = socket.create_connection(address, CONNECT_SECONDS_MAX)
@@ -104,7 +104,9 @@ def _exchange(address: tuple[str, int], talk: _Talk) -> Exchange:
         seconds = time.monotonic() - began
         complete = talk.whole(bytes(got))
         closing = _close_seconds(link) if complete and not failed else 0.0
-    return Exchange(failed, complete, seconds, first, len(got), max(len(talk.request), len(got)), closing)
+    # A fault of one direction is not seen by how much goes in the other.
+    volume = len(talk.request) if large == _UPSTREAM else len(got)
+    return Exchange(failed, complete, seconds, first, len(got), volume, closing)
 
 
 def _converse(

@@ -21,7 +21,7 @@ class Exchange:
     first_byte_seconds: float | None
     received_bytes: int
     volume_bytes: int
-    """How many bytes the slower direction of the conversation has."""
+    """How many bytes went in the direction in which much was to be sent."""
     close_seconds: float = 0.0
     """From the end of the answer to the end of the connection."""
 
