@@ -16,6 +16,8 @@ from pathlib import Path
 
 import structlog
 
+from bench.documents.report import Report, ReportError
+from bench.documents.writing import DOCS, write
 from bench.figures import Outcome
 from bench.http import comparison
 from bench.ingest import section as ingest
@@ -40,6 +42,8 @@ RUN: Mapping[str, Callable[[Bench], Outcome]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks: 0 when every ratio is reached, 1 when one is short, 3 when nothing can be said."""
     options = _parse(arguments)
+    if options.render_only:
+        return _write(options)
     plan = _plan(options)
     # The parts of the service that run here are not what is measured; their log lines would be in the way.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
@@ -47,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("The comparators are not installed: run `make bench`, which does that.", file=sys.stderr)
         return EXIT_ERROR
     folder = Path(tempfile.mkdtemp(prefix="dcs-bench-", dir="/tmp"))
-    started = time.monotonic()
+    started, load_before = time.monotonic(), load_average()
     say = _teller(started)
     try:
         outcomes = [RUN[name](Bench(plan, folder, _prefixed(say, name))) for name in plan.sections]
@@ -57,11 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     shutil.rmtree(folder, ignore_errors=True)
-    _store(options.out, plan, outcomes, seconds=time.monotonic() - started)
+    _store(options.out, plan, outcomes, seconds=time.monotonic() - started, load_before=load_before)
     judgements = [judgement for outcome in outcomes for judgement in outcome.judgements]
     for judgement in judgements:
         say(judgement.text())
     say(f"figures: {options.out}")
+    if options.write and (failed := _write(options)):
+        return failed
     return 0 if all(judgement.kept for judgement in judgements) else EXIT_SHORT
 
 
@@ -79,13 +85,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--against-self", action="store_true", help="compare jobs with this service itself")
     parser.add_argument("--handicap-ms", type=float, default=0.0, help="slow our jobs down, to see it told")
-    parser.add_argument("--out", type=Path, default=REPORTS / "latest.json")
+    parser.add_argument("--out", type=Path, default=REPORTS / "latest.json", help="where the figures are")
     parser.add_argument("--write", action="store_true", help="also write the documents")
+    parser.add_argument("--render-only", action="store_true", help="write the documents; measure nothing")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the documents are")
     options = parser.parse_args(arguments)
     options.sections = tuple(name for name in options.only.split(",") if name)
     unknown = sorted(set(options.sections) - set(SECTIONS))
     if unknown or not options.sections:
         parser.error(f"--only takes some of {', '.join(SECTIONS)}, not {', '.join(unknown) or 'nothing'}")
+    if options.write and (options.quick or set(options.sections) != set(SECTIONS)):
+        parser.error("--write needs every section, in full: the documents are about all of it")
     return options
 
 
@@ -118,11 +128,22 @@ def _prefixed(say: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda text: say(f"{name}: {text}")
 
 
-def _store(out: Path, plan: Plan, outcomes: Sequence[Outcome], *, seconds: float) -> None:
+def _write(options: argparse.Namespace) -> int:
+    try:
+        for path in write(Report.read(options.out), options.docs):
+            print(f"wrote {path}")
+    except ReportError as error:
+        print(f"ERROR {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _store(out: Path, plan: Plan, outcomes: Sequence[Outcome], *, seconds: float, load_before: float) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(seconds),
+        "load_average_at_start": round(load_before, 2),
         "load_average_at_end": round(load_average(), 2),
         "machine": describe(),
         "plan": dataclasses.asdict(plan),
