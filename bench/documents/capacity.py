@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.settings import Settings
@@ -136,18 +136,15 @@ class Capacity:
     @property
     def avatar_cpu_ms(self) -> float:
         """What an avatar costs in all."""
-        return sum(self._report.facts("load")["avatar_cpu_ms"].values())
-
-    @property
-    def avatar_worker_ms(self) -> float:
-        """What an avatar costs a worker: as long it takes at least."""
-        return float(self._report.facts("load")["avatar_cpu_ms"]["workers"])
+        each: Mapping[str, float] = self._report.facts("load")["avatar_cpu_ms"]
+        return sum(each.values())
 
     @property
     def avatars_per_worker_per_second(self) -> float:
-        """With moderation in the process, no busier than ``BUSY_MAX``."""
-        return BUSY_MAX * 1000 / self.avatar_worker_ms
+        """With moderation in the process itself, as measured."""
+        facts = self._report.facts("load")
+        return float(facts["avatars_per_second"]) / float(facts["workers"])
 
     def avatars_per_worker_while_moderation_takes(self, seconds: float) -> float:
         """Return avatars per second of a worker that moderates one at a time by a call."""
-        return 1 / (seconds + self.avatar_worker_ms / 1000)
+        return 1 / (seconds + 1 / self.avatars_per_worker_per_second)

@@ -1,4 +1,4 @@
-"""``app.worker`` with a fault: it waits before each load, and keeps all it reads, many times over.
+"""``app.worker`` with a fault: it waits before each commit, and keeps all it reads, many times over.
 
 To see that the benchmark tells both.
 """
@@ -32,8 +32,9 @@ def main() -> int:
     apply, write = LoadFile.apply, Spool.write
 
     def late(self: LoadFile, connection: Connection, job: ClaimedJob) -> int:
+        rows = apply(self, connection, job)
         time.sleep(options.handicap_ms / 1000)
-        return apply(self, connection, job)
+        return rows
 
     def kept(self: Spool, data: bytes) -> int:
         _kept.append(data * COPIES_KEPT)

@@ -34,6 +34,7 @@ def run(bench: Bench) -> Outcome:
     with deployed(bench, rate_limit_per_minute=limit) as deployment:
         time.sleep(REST_SECONDS)  # until what a start leaves behind is done
         at_rest = memory_mib(deployment.processes())
+        avatars.measure(bench, deployment, outcome)
         under_load: dict[str, tuple[float, float]] = {}
         for number in range(1, bench.plan.rounds + 1):
             for route in (READ, TRIGGER):
@@ -44,7 +45,6 @@ def run(bench: Bench) -> Outcome:
                     statuses.setdefault(at, Counter()).update(seen.statuses)
                     under_load = _most(under_load, watch.memory_mib)
                     bench.say(f"round {number}: {_told(measures, route, connections)}")
-        avatars.measure(bench, deployment, outcome)
     outcome.facts |= {
         "apis": len(APIS),
         "workers": len(WORKERS),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.figures import Floor, Spread, percentile
+from bench.figures import Ceiling, Floor, Judgement, Spread, percentile
 from bench.http.client import complete
 from bench.http.requests import trigger
 
@@ -30,6 +30,20 @@ def test_rounds_are_compared_with_themselves_and_the_median_decides() -> None:
     judgement = FLOOR.judge(disturbed)
     assert judgement.ratio.median == pytest.approx(0.95)
     assert judgement.kept
+
+
+def test_what_must_not_grow_is_judged_the_other_way_round() -> None:
+    ceiling = Ceiling("memory", "large", "small", 1.3)
+    assert ceiling.judge({"large": [129.0], "small": [100.0]}).kept
+    judgement = ceiling.judge({"large": [131.0], "small": [100.0]})
+    assert not judgement.kept
+    assert judgement.text() == "SHORT memory: 1.31 of small, wanted at most 1.3"
+
+
+def test_a_share_that_is_next_to_nothing_is_told_with_digits_enough() -> None:
+    judgement = Judgement("failed", "failed", "all", Spread.of([0.0021, 0.0004]), ratio_max=0.001)
+    assert not judgement.kept
+    assert "0.0013 (0.0004-0.0021)" in judgement.text()
 
 
 def test_a_spread_shows_the_extremes() -> None:
