@@ -181,6 +181,10 @@ class SeaweedServer:
         self._log.close()
         self.client.close()
         shutil.rmtree(self.home, ignore_errors=True)
+        # It puts these there whatever it is told, and whoever is killed removes nothing.
+        for port in self.ports.values():
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
+                path.unlink(missing_ok=True)
 
 
 def event(
