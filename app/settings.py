@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -59,6 +60,18 @@ class DatabaseTarget:
     def password(self) -> str | None:
         """Return the password. It is read at every connect, so that a rotated file needs no restart."""
         return self.password_file.read_text().strip() if self.password_file else None
+
+
+_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
+def _with_password(url: str, password: str) -> str:
+    split = urlsplit(url)
+    if split.password is not None:
+        msg = "DCS_REDIS_URL has a password, and so has DCS_REDIS_PASSWORD_FILE: leave the first out"
+        raise ValueError(msg)
+    user, _, host = split.netloc.rpartition("@")
+    return split._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _sslmode(host: str, asked: SslMode | None) -> str:
@@ -161,7 +174,9 @@ class Settings(
     database_waiting_max: PositiveInt = 200
     """How many requests may wait for the database at once in one API; more are answered 503 at once."""
 
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_url: SecretStr = SecretStr(_REDIS_URL)
+    redis_password_file: Path | None = None
+    """File with the password, read at the start: in the URL it would be in the environment."""
     redis_timeout_seconds: PositiveFloat = 0.2
 
     api_sources: dict[Name, Annotated[ApiEndpoint, BeforeValidator(_endpoint)]] = {}
@@ -180,6 +195,19 @@ class Settings(
     Everything after that takes less than 10 s, whatever does not answer."""
     max_attempts: PositiveInt = 5
     source_timeout_seconds: PositiveFloat = 5.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _redis_password_from_its_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        file = values.get("redis_password_file")
+        if not file:
+            return values
+        try:
+            password = Path(file).read_text().strip()
+        except OSError as exc:
+            msg = f"DCS_REDIS_PASSWORD_FILE cannot be read: {exc}"
+            raise ValueError(msg) from exc
+        return values | {"redis_url": _with_password(values.get("redis_url", _REDIS_URL), password)}
 
     @model_validator(mode="after")
     def _lease_outlives_a_stall(self) -> Self:

@@ -30,8 +30,9 @@ class ValkeyServer:
         self._home = Path(tempfile.mkdtemp(prefix="dcs-valkey-"))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._home)]
+        arguments += options
         self._process = subprocess.Popen(
             [str(_binary()), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -45,7 +46,7 @@ class ValkeyServer:
     def _answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
 
     def stop(self) -> None:
         if self._process is None:

@@ -64,6 +64,41 @@ def test_the_redis_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        (None, "redis://:p%40ss%2F%3A%20word@127.0.0.1:6379/0"),
+        ("redis://cache.example:6380/2", "redis://:p%40ss%2F%3A%20word@cache.example:6380/2"),
+        ("rediss://dcs@cache.example:6380/2", "rediss://dcs:p%40ss%2F%3A%20word@cache.example:6380/2"),
+        ("redis://[::1]:6380/0", "redis://:p%40ss%2F%3A%20word@[::1]:6380/0"),
+    ],
+)
+def test_the_redis_password_comes_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str | None, whole: str
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/: word\n")
+    monkeypatch.setenv("DCS_REDIS_PASSWORD_FILE", str(secret))
+    if url:
+        monkeypatch.setenv("DCS_REDIS_URL", url)
+    settings = Settings()
+    assert settings.redis_url.get_secret_value() == whole
+    assert "word" not in repr(settings).replace("password", "")
+
+
+def test_two_passwords_for_redis_or_a_file_that_is_not_there_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DCS_REDIS_PASSWORD_FILE", str(tmp_path / "none"))
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings()
+    (tmp_path / "none").write_text("one")
+    monkeypatch.setenv("DCS_REDIS_URL", "redis://:two@127.0.0.1:6379/0")
+    with pytest.raises(ValidationError, match="leave the first out") as refused:
+        Settings()
+    assert "two" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("DCS_PORT", "0"),
