@@ -60,7 +60,6 @@ def event(*, name: str = "x", time: Any = None, **thing: Any) -> dict[str, Any]:
         (EVENTS, event(size=False), "Records.0.s3.object.size"),
         (EVENTS, event(size=2**63), "Records.0.s3.object.size"),
         (EVENTS, event(time=1), "Records.0.eventTime"),
-        (EVENTS, event(time="0001-01-01T00:00:00+15:00"), "Records.0.eventTime"),
         (KEYS, {"scopes": ["jobs:read"], "lifetime_seconds": True}, "lifetime_seconds"),
         (TOKEN, {"lifetime_seconds": "100"}, "lifetime_seconds"),
         (TOKEN, {"scopes": [HALF]}, "scopes.0"),
@@ -93,8 +92,6 @@ def test_what_is_no_json_is_refused(api: ServiceProcess, path: str, body: bytes)
     [
         ("/api/v1/jobs?created_after=0", "created_after"),
         ("/api/v1/jobs?created_after=2026-11-22", "created_after"),
-        ("/api/v1/jobs?created_before=0001-01-01T00:00:00%2B15:00", "created_before"),
-        ("/api/v1/jobs?created_before=9999-12-31T23:59:59-15:00", "created_before"),
         ("/api/v1/jobs?cursor=%00", "cursor"),
         ("/api/v1/jobs?source_type=a%00", "source_type"),
         ("/api/v1/avatars?cursor=%00", "cursor"),
@@ -111,12 +108,14 @@ def test_a_parameter_that_is_not_of_its_type_is_refused(api: ServiceProcess, pat
 
 
 def test_what_is_odd_and_right_is_taken(api: ServiceProcess) -> None:
-    assert api.get("/api/v1/jobs?created_before=2026-11-22T10:58:12-22:23", client=CLIENT).status_code == 200
+    for time in ("2026-11-22T10:58:12-22:23", "0001-01-01T00:00:00%2B15:00", "9999-12-31T23:59:59-15:00"):
+        assert api.get(f"/api/v1/jobs?created_before={time}", client=CLIENT).status_code == 200
     body = {"source_type": "api", "config": API, "priority": 3.0}
     job_id = api.post(TRIGGER, json=body, client=CLIENT).json()["job_id"]
     assert api.get(f"/api/v1/jobs/status/{job_id}", client=CLIENT).json()["priority"] == 3
     for one in (
         event(time="2000-01-01T00:00:00-22:23"),
+        event(name="z", time="0001-01-01T00:00:00+15:00"),
         event(name="y", time="2000-01-01T00:00:00", size=5.0),
     ):
         assert api.post(EVENTS, json=one, client=CLIENT).json()["new"] == 1
