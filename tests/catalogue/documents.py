@@ -13,7 +13,9 @@ import click
 from chaos.cli.main import lab
 from tests.catalogue.log_events import Event
 
-_SKIPPED = frozenset({".git", ".venv", ".venv-bench", "__pycache__", "reports", "node_modules", ".hypothesis"})
+_SKIPPED = frozenset(
+    {".git", ".venv", ".venv-bench", "__pycache__", "reports", "node_modules", ".hypothesis"}
+)
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)  # indented below a list item too
 _INLINE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
