@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.net.guard import Guard
+from app.settings import ClientDatabase, Settings
+from app.sources import SourceRefusedError
+from app.sources.database import DatabaseConfig, DatabaseSource
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +131,34 @@ def test_a_lease_outlives_one_stalled_query_between_two_beats(
         return
     with pytest.raises(ValidationError, match="three times DCS_DATABASE_QUERY_DEADLINE_SECONDS"):
         Settings()
+
+
+@pytest.mark.parametrize("name", ["options", "service", "sslrootcert", "passfile", "dsn", "hostaddr"])
+def test_a_clients_database_has_no_field_that_libpq_would_follow_elsewhere(name: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        ClientDatabase.model_validate({"host": "10.0.0.7", "name": "acme", "user": "reader", name: "x"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "/var/run/postgresql",
+        "@abstract",
+        "10.0.0.7,10.0.0.8",
+        "10.0.0.7 options=-cstatement_timeout=0",
+        "postgresql://10.0.0.7",
+        "127.0.0.1",
+    ],
+)
+def test_a_host_that_is_no_plain_host_or_not_allowed_is_never_connected_to(host: str) -> None:
+    database = ClientDatabase(host=host, name="acme", user="reader")
+    source = DatabaseSource(
+        {"acme": database.target},
+        guard=Guard(["postgresql://10.0.0.7:5432"]),
+        application_name="test",
+        connect_timeout_seconds=1,
+        query_deadline_seconds=1,
+    )
+    with pytest.raises(SourceRefusedError) as refused:
+        source.collect(DatabaseConfig(database="acme", query="open_findings"))
+    assert refused.value.field == "database"
