@@ -113,7 +113,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     return dataclasses.replace(
         plan, warm_up_jobs=20, processes=1, rate_seconds=0, warm_up_seconds=0.2, ingest_bytes=1_000_000,
         memory_bytes=(1_000_000, 4_000_000), load_connections=(1, 8), seconds=min(1.0, plan.seconds),
-        avatars=8,
+        load_seconds=min(1.0, plan.seconds), avatars=8,
     )  # fmt: skip
 
 

@@ -29,6 +29,8 @@ class Plan:
     seconds: float = 8.0
     """How long one contestant answers requests in one round."""
     load_connections: tuple[int, ...] = (1, 32, 256)
+    load_seconds: float = 5.0
+    """The same under load, where there are more turns."""
     avatars: int = 60
     ingest_bytes: int = 100_000_000
     memory_bytes: tuple[int, ...] = (10_000_000, 100_000_000, 1_000_000_000)

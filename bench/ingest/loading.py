@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import psycopg2
+from botocore.config import Config
 from pydantic import SecretStr
 
 from app.ingest.schemas import EventNotification
@@ -24,11 +26,12 @@ from bench.processes import PYTHON, BenchError, Program, Programs
 from bench.servers import OURS, Servers
 from tests.support.databases import open_database, target
 from tests.support.ports import free_port
-from tests.support.seaweed import BUCKET, SeaweedServer, event
+from tests.support.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer, event
 
 POLL_SECONDS = 0.02
 LOAD_SECONDS_MAX = 280.0
 IDLE_SECONDS_MAX = 40.0
+PUT_SECONDS_MAX = 60.0
 SCHEMA = '{"findings": {"key": "id", "required": ["asset"], "types": {"severity": "integer"}}}'
 """What a row must be like: the rules of the lab's own stack."""
 
@@ -41,6 +44,23 @@ _ENDED = """
     FROM ingest_files AS f JOIN jobs AS j ON j.id = f.job_id WHERE f.key = %s AND f.version = %s
       AND f.state <> 'pending'
 """
+
+
+def patient_client(s3: SeaweedServer) -> Any:
+    """Return a client that waits for a store which stops to make room for a large file."""
+    return botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=s3.url,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(
+            connect_timeout=PUT_SECONDS_MAX,
+            read_timeout=PUT_SECONDS_MAX,
+            retries={"total_max_attempts": 3},
+            s3={"addressing_style": "path"},
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -92,8 +112,8 @@ class Ingestion:
     def put(self, file: MadeFile, name: str) -> tuple[str, str]:
         """Store a file; return its key and version."""
         key = f"{CLIENT}/{DAY}/{DATASET}.{name}.{file.kind.suffix}"
-        with file.path.open("rb") as body:
-            answer = self._s3.client.put_object(Bucket=BUCKET, Key=key, Body=body)
+        with file.path.open("rb") as body, closing(patient_client(self._s3)) as client:
+            answer = client.put_object(Bucket=BUCKET, Key=key, Body=body)
         return key, str(answer["ETag"]).strip('"')
 
     def load(self, file: MadeFile, key: str, version: str) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -68,10 +69,9 @@ def _turn(
 ) -> tuple[dict[str, float], Seen, Watch]:
     deployment.empty()
     asked = deployment.reads() if route == READ else deployment.triggers()
+    plan = dataclasses.replace(bench.plan, seconds=bench.plan.load_seconds)
     with Usage(deployment.groups()) as usage, Watch(deployment, POOL_SIZE) as watch:
-        seen = drive(
-            deployment.programs, bench.folder, bench.plan, deployment.port, asked, connections=connections
-        )
+        seen = drive(deployment.programs, bench.folder, plan, deployment.port, asked, connections=connections)
     if route == TRIGGER:
         check_stored(jobs_stored(deployment.servers), seen)
     return {**_seen(seen), **_cores(usage, seen), **watch.measures}, seen, watch
