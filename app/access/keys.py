@@ -69,7 +69,8 @@ class Peppers:
     @classmethod
     def read(cls, path: Path | None) -> Self:
         """Read the file, one pepper a line. Raises ``ValueError`` for one that is too short."""
-        lines = path.read_text().split() if path else []
+        given = path.read_text().splitlines() if path else []
+        lines = [line.strip() for line in given if line.strip()]
         if any(len(line) < PEPPER_BYTES_MIN for line in lines):
             msg = f"{path}: a pepper has at least {PEPPER_BYTES_MIN} characters"
             raise ValueError(msg)
