@@ -35,6 +35,11 @@ class Part:
         return self.cpu_ms * PER_SECOND / 1000
 
     @property
+    def per_second_each(self) -> float:
+        """Requests that one process of it takes."""
+        return BUSY_MAX * 1000 / self.cpu_ms if self.cpu_ms else math.inf
+
+    @property
     def processes(self) -> int | None:
         """How many, none busier than ``BUSY_MAX``; None where cores may be added to one."""
         return max(1, math.ceil(self.cores / BUSY_MAX)) if self.one_core_each else None
@@ -101,7 +106,8 @@ class Capacity:
             Part("PostgreSQL", postgres_ms, one_core_each=False),
             Part("Redis", self._cpu(route, "Redis"), one_core_each=True),
         ]
-        return Need([part for part in parts if part.cpu_ms], 1000 * in_use / per_api)
+        shown = [part for part in parts if part.cpu_ms or part.name == "nginx"]
+        return Need(shown, 1000 * in_use / per_api if per_api else 0.0)
 
     def connections_kept(self, need: Need) -> int:
         """Return how many connections PostgreSQL must allow, all pools full."""

@@ -26,7 +26,7 @@ def rendered(report: Report) -> dict[str, str]:
     if missing:
         raise ReportError(f"not measured: {', '.join(missing)}; the documents need every section")
     return {
-        STORED: json.dumps(report.document, indent=1, sort_keys=True) + "\n",
+        STORED: json.dumps(report.document, indent=1) + "\n",
         "reference/benchmarks.svg": ratios_svg(report.judged()),
         "reference/benchmarks.md": _render("benchmarks.md.j2", {"report": report}),
         "howto/capacity.md": _render(

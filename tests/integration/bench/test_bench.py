@@ -39,7 +39,7 @@ def running() -> Iterator[Servers]:
 def test_every_section_is_measured_and_a_disadvantage_is_told(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     finished = bench(
-        *("--quick", "--rounds", "1", "--against-self", "--jobs", "150", "--seconds", "0.4"),
+        *("--quick", "--rounds", "1", "--against-self", "--jobs", "80", "--seconds", "0.4"),
         *("--handicap-ms", "100", "--out", str(out)),
     )
     assert finished.returncode == 1, finished.stdout + finished.stderr
