@@ -19,7 +19,7 @@ from app.ingest.quarantine import request_copy
 from app.ingest.repository import Current, LedgerFile, LedgerRepository
 from app.ingest.shapes import Shape
 from app.ingest.spool import Spool, UnfitError
-from app.ingest.staging import Staging
+from app.ingest.staging import UNREADABLE, Staging
 from app.jobs.repository import ClaimedJob
 from app.models import FileState
 from app.telemetry.metrics import ingest as metrics
@@ -128,7 +128,7 @@ class LoadFile:
         )
         try:
             staging.fill(cursor)
-        except psycopg2.DataError as exc:  # what the slow path takes for good and the database does not
+        except UNREADABLE as exc:  # what the slow path takes for good and the database does not
             return _Outcome(FileState.QUARANTINED, error=_error("unstorable", exc))
         return self._merge(cursor, ledger, staging)
 

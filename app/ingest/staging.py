@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 import structlog
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extras import execute_values
 
 from app.ingest.rows import REJECTS_KEPT_MAX, SAMPLE_CHARACTERS_MAX, Rejects, Stream, csv_rows, jsonl_rows
@@ -18,6 +18,8 @@ from app.ingest.spool import Spool
 from app.telemetry.metrics import ingest as metrics
 
 COPY_CHUNK_BYTES = 64 * 1024
+UNREADABLE = (psycopg2.DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
+"""What the database says of a file that it cannot read, however often it is tried."""
 
 _CREATE = sql.SQL("CREATE TEMP TABLE {} (n bigint, {}) ON COMMIT DROP")
 _COUNT = sql.SQL(
@@ -83,7 +85,7 @@ class Staging:
             self.spool.rewind(self.body_at)
             try:
                 self._copy(cursor, self.shape.copy_all, self.spool.file.read)
-            except psycopg2.DataError as exc:
+            except UNREADABLE as exc:
                 log.info("ingest_slow_path_taken", key=self.key, reason=str(exc).strip()[:500])
                 cursor.execute("ROLLBACK TO SAVEPOINT staging")
             else:
@@ -97,7 +99,7 @@ class Staging:
         )
         try:
             self._copy(cursor, self.shape.copy_checked, Stream(chunks).read)
-        except psycopg2.DataError:
+        except UNREADABLE:
             cursor.execute("ROLLBACK TO SAVEPOINT staging")
             raise
 

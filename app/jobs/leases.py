@@ -77,7 +77,10 @@ class Leases:
             )
         taken = [Held(job, asked_at + self._lease_seconds) for job in jobs]
         with self._lock:
-            self._held.update((held.job.id, held) for held in taken)
+            for held in taken:
+                if (older := self._held.get(held.job.id)) is not None:
+                    older.lost = True
+                self._held[held.job.id] = held
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
         return taken, contended
 
@@ -95,7 +98,9 @@ class Leases:
         """Forget jobs that have ended here."""
         with self._lock:
             for held in ended:
-                self._held.pop(held.job.id, None)
+                # The same job may have been claimed again meanwhile: that is another's to end.
+                if self._held.get(held.job.id) is held:
+                    del self._held[held.job.id]
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
 
     def snapshot(self) -> list[Held]:

@@ -5,13 +5,14 @@ Each write lets go of the GIL, and to get it back under load costs more than all
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
 from typing import BinaryIO
 
 import orjson
+
+from app.telemetry.metrics import runtime
 
 TOGETHER_SECONDS = 0.005
 """A line that comes this soon after a write waits for others that long, unless it is a warning or worse."""
@@ -74,6 +75,9 @@ class LineWriter:
         try:
             self._stream.write(b"\n".join(waiting) + b"\n")
             self._stream.flush()
+        except (OSError, ValueError):
+            # A full disk, a reader that has gone: what is logged about must not fail of it.
+            runtime.LOG_LINES_LOST.inc(len(waiting))
         finally:
             self._written_at = time.monotonic()
 
@@ -82,5 +86,4 @@ class LineWriter:
             self._more.wait()
             time.sleep(TOGETHER_SECONDS)
             self._more.clear()
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
-                self.flush()
+            self.flush()

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.jobs.events import HEARTBEAT_SECONDS
+from chaos.config import ROOT
 from tests.support.nginx import Nginx, nginx_before
 
 
@@ -217,3 +219,9 @@ def test_the_access_log_is_json_with_the_request_id(front: Front) -> None:
 
     line = front.nginx.logged("req-9")
     assert (line["status"], line["uri"], line["method"]) == ("200", '/a"b', "GET")
+
+
+def test_a_quiet_event_stream_is_heard_of_before_nginx_gives_it_up() -> None:
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf.j2").read_text(encoding="utf-8")
+    [seconds] = re.findall(r"proxy_read_timeout (\d+)s;", text)
+    assert int(seconds) > 2 * HEARTBEAT_SECONDS

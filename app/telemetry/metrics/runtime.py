@@ -36,6 +36,8 @@ EVENT_LOOP_LAG = Histogram(
 
 WORKER_THREADS = Gauge("dcs_worker_threads", "Threads of this worker that run jobs.", registry=None)
 
+LOG_LINES_LOST = Counter("dcs_log_lines_lost_total", "Log lines that could not be written.")
+
 CLIENT_REQUESTS = Counter(
     "dcs_client_requests_total",
     "Requests of authenticated clients; those beyond the first 50 are `other`.",

@@ -205,6 +205,7 @@ def test_bad_lines_of_json_are_told(ingestion: Ingestion, s3: SeaweedServer, day
         ("findings.csv.gz", gzip.compress(b"id,asset,severity\n" * 10_000)[:-9], "not_gzip"),
         ("findings.csv.gz", gzip.compress(b"1,a,2\n" * 1_000_000), "too_large"),  # a bomb: 6 MB in 6 KB
         ("events.jsonl", b"not json\n", "too_many_rejected"),
+        ("events.jsonl", b"[" * 200_000 + b"\n", "too_many_rejected"),  # too deep for the database
     ],
     ids=lambda case: f"{case[0]}-{case[2]}",
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 
 from app.telemetry.lines import LineWriter, encoded
+from app.telemetry.metrics import runtime
 from tests.support.waiting import eventually
 
 
@@ -73,3 +75,16 @@ def test_a_closed_stream_does_not_end_the_thread() -> None:
 @pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, [10**30], {"at": object()}])
 def test_no_value_is_too_odd_for_a_line(value: object) -> None:
     assert json.loads(encoded({"event": value}))
+
+
+def test_a_log_that_cannot_be_written_fails_nobody_and_is_counted() -> None:
+    class Full(io.BytesIO):
+        def write(self, text: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    lines = LineWriter(Full())
+    before = runtime.LOG_LINES_LOST._value.get()
+    lines.info(b"1")
+    lines.warning(b"2")
+    lines.flush()
+    assert runtime.LOG_LINES_LOST._value.get() == before + 2
