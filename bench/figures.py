@@ -99,11 +99,15 @@ class Judgement:
             return f"at least {self.ratio_min:g}"
         return f"at most {self.ratio_max:g}"
 
+    @property
+    def told(self) -> str:
+        """The ratio, with digits enough."""
+        return self.ratio.text(_DIGITS_OF_SMALL if self.ratio.high < _SMALL else 2)
+
     def text(self) -> str:
         """Return one line for a terminal."""
         verdict = "ok   " if self.kept else "SHORT"
-        ratio = self.ratio.text(_DIGITS_OF_SMALL if self.ratio.high < _SMALL else 2)
-        return f"{verdict} {self.title}: {ratio} of {self.reference}, wanted {self.wanted}"
+        return f"{verdict} {self.title}: {self.told} of {self.reference}, wanted {self.wanted}"
 
 
 @dataclass
