@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from app.access.keys import Key, PepperMissingError, Peppers
 from app.access.principal import CLIENT_ID_PATTERN, Scope
 from app.access.repository import KeyInfo, KeySpec
 from app.access.schemas import LIFETIME_SECONDS_MAX
-from app.access.service import IssuedKey, KeyService
+from app.access.service import ACTIVE_KEYS_MAX, IssuedKey, KeyService
 from app.database.engine import ConnectOptions, Database
 from app.errors import DcsError
 from app.settings import Settings
@@ -183,6 +184,7 @@ def _provision(keys: KeyService, options: argparse.Namespace) -> None:
     if len(wanted) > PROVISIONED_MAX:
         msg = f"{options.file} lists {len(wanted)} keys, and {PROVISIONED_MAX} is the most. Split it."
         raise UsageError(msg)
+    _check_can_be_true(wanted)
     for one in wanted:
         try:
             _admit(keys, one)
@@ -191,6 +193,20 @@ def _provision(keys: KeyService, options: argparse.Namespace) -> None:
             one.file.unlink()
             _admit(keys, one)
     _say({"provisioned": len(wanted)})
+
+
+def _check_can_be_true(wanted: list[ProvisionedKey]) -> None:
+    files = Counter(one.file.absolute() for one in wanted)
+    clients = Counter(one.client for one in wanted)
+    for file, times in files.items():
+        if times > 1:
+            msg = f"{file} is named twice. A key has one client: name another file."
+            raise UsageError(msg)
+    for client, number in clients.items():
+        if number > ACTIVE_KEYS_MAX:
+            # The third would revoke the others, time and again.
+            msg = f"{client} has {number} keys, and at most two can be active. Take some out."
+            raise UsageError(msg)
 
 
 def _admit(keys: KeyService, wanted: ProvisionedKey) -> None:
@@ -272,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         act(KeyService(database, Peppers.read(settings.access_pepper_file)), options)
     except PepperMissingError:
-        print("signing needs DCS_ACCESS_PEPPER_FILE: signing secrets are derived from it", file=sys.stderr)
+        print("DCS_ACCESS_PEPPER_FILE does not have the pepper that this key needs", file=sys.stderr)
         return 1
     except (DcsError, OSError) as error:
         print(error, file=sys.stderr)

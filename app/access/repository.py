@@ -105,6 +105,17 @@ _REVOKE = text(
     WHERE client_id = :client_id AND key_id = :key_id
     """
 )
+_AMEND = text(
+    """
+    UPDATE api_keys
+    SET scopes = :scopes, rate_limit_per_minute = :rate_limit_per_minute, burst = :burst,
+        ip_allowlist = :ip_allowlist, signing_required = :signing_required
+    WHERE client_id = :client_id AND key_id = :key_id
+      AND (scopes, rate_limit_per_minute, burst, ip_allowlist, signing_required) IS DISTINCT FROM
+          (CAST(:scopes AS text[]), CAST(:rate_limit_per_minute AS integer), CAST(:burst AS integer),
+           CAST(:ip_allowlist AS text[]), CAST(:signing_required AS boolean))
+    """
+)
 _EXPIRE = text(
     """
     UPDATE api_keys
@@ -185,6 +196,19 @@ class KeyRepository:
             "lifetime_seconds": spec.lifetime_seconds,
         }
         self._connection.execute(_INSERT, values)
+
+    def amend(self, client_id: str, key_id: str, spec: KeySpec) -> bool:
+        """Let a key do what the specification says, but for its lifetime; return whether that is new."""
+        values = {
+            "client_id": client_id,
+            "key_id": key_id,
+            "scopes": sorted(spec.scopes),
+            "rate_limit_per_minute": spec.rate_limit_per_minute,
+            "burst": spec.burst,
+            "ip_allowlist": list(spec.ip_allowlist),
+            "signing_required": spec.signing_required,
+        }
+        return self._connection.execute(_AMEND, values).rowcount == 1
 
     def find(self, client_id: str, key_id: str) -> KeyInfo | None:
         """Return a key of this client."""

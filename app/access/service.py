@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import structlog
 
@@ -111,28 +112,43 @@ class KeyService:
     def admit(self, client_id: str, key: Key, spec: KeySpec) -> None:
         """Let a key that somebody holds already open things: for set-up from files, which may run again.
 
-        The client is created. Where it has two other active keys, they are revoked: the files are right.
+        The client is created. Where it has two other active keys, they are revoked: the files are right. A
+        key that is known gets what the files say of it now.
 
         Raises:
             KeyInactiveError: This very key was revoked or has expired.
+            ValueError: It is another client's.
 
         """
         with self._database.transaction() as connection:
             repository = KeyRepository(connection)
             repository.create_client(client_id)
             repository.lock_client(client_id)
-            known = repository.find(client_id, key.key_id)
-            if known is not None:
-                stored = repository.secret_hash(key.key_id) or ""
-                if not (known.active and self._peppers.matches(key, stored)):
-                    raise KeyInactiveError
-                return
+            done = self._admit(repository, client_id, key, spec)
+        if done == "created":
+            log.info("access_key_created", client_id=client_id, key_id=key.key_id)
+        elif done == "changed":
+            log.info("access_key_changed", client_id=client_id, key_id=key.key_id)
+
+    def _admit(
+        self, repository: KeyRepository, client_id: str, key: Key, spec: KeySpec
+    ) -> Literal["created", "changed"] | None:
+        owner = repository.owner(key.key_id)
+        if owner is None:
             active = [one for one in repository.keys_of(client_id) if one.active]
             if len(active) >= ACTIVE_KEYS_MAX:
                 for one in active:
                     repository.revoke(client_id, one.key_id)
             repository.insert(client_id, key.key_id, self._peppers.hash(key), spec)
-        log.info("access_key_created", client_id=client_id, key_id=key.key_id)
+            return "created"
+        if owner != client_id:
+            msg = f"the key {key.key_id} belongs to another client"
+            raise ValueError(msg)
+        known = _existing(repository, client_id, key.key_id)
+        stored = repository.secret_hash(key.key_id) or ""
+        if not (known.active and self._peppers.matches(key, stored)):
+            raise KeyInactiveError
+        return "changed" if repository.amend(client_id, key.key_id, spec) else None
 
     def _issue(self, repository: KeyRepository, client_id: str, spec: KeySpec) -> IssuedKey:
         # The lock makes two creations at once count each other.
