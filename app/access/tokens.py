@@ -90,9 +90,12 @@ class Tokens:
             raise CredentialInvalidError("The token has expired. Ask for a new one.") from exc
         except (jwt.PyJWTError, ValueError) as exc:
             raise CredentialInvalidError from exc
+        # The library takes "1" and 1.5 for times, too. `bool` is an `int` to Python, not here.
+        if not all(type(claims[name]) is int for name in ("exp", "iat", "nbf")):
+            raise CredentialInvalidError
         if not 0 < claims["exp"] - claims["iat"] <= LIFETIME_SECONDS_LIMIT:
             raise CredentialInvalidError
-        if not all(isinstance(claims[name], str) for name in ("sub", "key", "scope")):
+        if not all(isinstance(claims[name], str) for name in ("sub", "key", "scope", "jti")):
             raise CredentialInvalidError
         scopes = frozenset(Scope(one) for one in claims["scope"].split() if one in _SCOPES)
         return TokenClaims(claims["sub"], claims["key"], scopes)
