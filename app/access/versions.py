@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 from app.telemetry.metrics import access as metrics
 
+NOTICE = timedelta(days=180)
+"""Between the first answer that announces the end of a route, and that end."""
 _KEY = "x-dcs-deprecation"
 
 
 def deprecated(*, since: date, sunset: date, successor: str) -> dict[str, Any]:
-    """Return what a route that will be removed adds to its decorator: ``@router.get(…, **deprecated(…))``."""
+    """Return what a route that will be removed adds to its decorator: ``@router.get(…, **deprecated(…))``.
+
+    Raises ``ValueError`` when callers would have less time than they were promised.
+    """
+    if sunset - since < NOTICE:
+        msg = f"a route goes {NOTICE.days} days after it was announced, not sooner"
+        raise ValueError(msg)
     extra = {"since": since.isoformat(), "sunset": sunset.isoformat(), "successor": successor}
     return {"deprecated": True, "openapi_extra": {_KEY: extra}}
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import APIRouter
 from prometheus_client import REGISTRY
 
@@ -34,6 +35,11 @@ def test_the_headers_are_as_their_standards_say() -> None:
         b"sunset": b"Tue, 01 Jun 2027 00:00:00 GMT",  # RFC 8594: a date as HTTP writes it
         b"link": b'</api/v2/new>; rel="successor-version"',
     }
+
+
+def test_no_route_goes_sooner_than_promised() -> None:
+    with pytest.raises(ValueError, match="180 days"):
+        deprecated(since=date(2026, 12, 1), sunset=date(2027, 5, 29), successor=SUCCESSOR)
 
 
 def test_other_routes_say_nothing() -> None:
