@@ -9,10 +9,15 @@ from functools import cached_property
 
 from chaos.ledger.findings import Finding, Violation
 from chaos.ledger.observed import TERMINAL, JobRow, Observed
-from chaos.ledger.states import broken_story
+from chaos.ledger.states import attempts_told, broken_story
 from chaos.ledger.submissions import Submission
 
 LOST, DUPLICATED, LEAKED = "lost", "duplicated", "leaked"
+
+DEAD_SHARE_MAX = 0.01
+"""So many may be dead, each tried as often as allowed: faults end, and attempts are spread over longer."""
+DEAD_FEW = 1
+"""And this many in a run of few jobs."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +48,27 @@ class Case:
 
 
 def c1_ended(case: Case) -> Finding:
-    """Every acknowledged job is there and has ended, and its client is told the same."""
-    acked = [one for one in case.submitted if one.acked]
+    """Every acknowledged job is there, and every job that is there has ended as it should."""
+    promised = [(one, job_id) for one in case.submitted for job_id in one.job_ids]
+    acked = {job_id for _, job_id in promised}
+    # Nobody knows of these whether they were promised; once stored, they are as good as promised.
+    others = [row for row in case.observed.jobs if row.id not in acked and case.origin(row) is not None]
+    violations = [violation for one, job_id in promised for violation in _promised(case, one, job_id)]
+    violations += [violation for row in others for violation in _ended(case, row)]
     return Finding(
         "C1",
         "every acknowledged job ends",
-        len(acked),
-        [violation for one in acked for job_id in one.job_ids for violation in _ended(case, one, job_id)],
+        sum(one.acked for one in case.submitted),
+        [*violations, *_buried(case)],
     )
 
 
-def _ended(case: Case, one: Submission, job_id: str) -> Iterator[Violation]:
+def _promised(case: Case, one: Submission, job_id: str) -> Iterator[Violation]:
     row, told = case.rows.get(job_id), case.observed.told.get(job_id)
     if row is None:
         yield Violation(job_id, f"{one.client} was promised it, and it is not in the database", LOST)
         return
-    if row.state not in TERMINAL:
-        yield Violation(
-            job_id, f"still {row.state} {case.observed.settle_seconds:.0f} s after the last fault", LOST
-        )
-    elif row.state == "failed":
-        yield Violation(job_id, "given up for good although its source is sound", LOST)
+    yield from _ended(case, row)
     if told is None:
         return
     if told.code != 200:  # noqa: PLR2004
@@ -74,6 +79,35 @@ def _ended(case: Case, one: Submission, job_id: str) -> Iterator[Violation]:
             f"its client is told {told.state} with {told.record_count} records, the row says {row.state} "
             f"with {row.record_count}",
         )
+
+
+def _ended(case: Case, row: JobRow) -> Iterator[Violation]:
+    if row.state not in TERMINAL:
+        seconds = case.observed.settle_seconds
+        yield Violation(row.id, f"still {row.state} {seconds:.0f} s after the last fault", LOST)
+    elif row.state == "failed":
+        yield Violation(row.id, "given up for good although its source is sound", LOST)
+    elif row.state == "cancelled":
+        yield Violation(row.id, "cancelled, and no client asked for that", LOST)
+
+
+def _buried(case: Case) -> Iterator[Violation]:
+    """Dead is an end for a job that was tried as often as allowed, and only for few."""
+    dead = [row for row in case.observed.jobs if row.state == "dead"]
+    jobs = len(case.observed.jobs)
+    allowed = max(DEAD_FEW, int(jobs * DEAD_SHARE_MAX))
+    for row in dead:
+        tried = _attempts(case, row)
+        if tried < row.max_attempts:
+            yield Violation(row.id, f"dead after {tried} of {row.max_attempts} attempts", LOST)
+        elif len(dead) > allowed:
+            yield Violation(row.id, f"{len(dead)} of {jobs} jobs are dead, {allowed} may be", LOST)
+
+
+def _attempts(case: Case, row: JobRow) -> int:
+    if "job_events" in case.observed.unread:
+        return max(row.attempt, row.rescues)
+    return attempts_told(case.observed.events.get(row.id, ()))
 
 
 def c2_submitted(case: Case) -> Finding:

@@ -40,6 +40,16 @@ MOVES: Mapping[str, Move] = {
 }
 
 
+def attempts_told(events: Sequence[JobEvent]) -> int:
+    """Return how often a job was tried since it was last replayed; what was given back is no attempt."""
+    tried = 0
+    for event in sorted(events, key=lambda event: event.seq):
+        if event.name == "replayed":
+            tried = 0
+        tried += (event.name == "claimed") - (event.name == "released")
+    return tried
+
+
 def broken_story(row: JobRow, events: Sequence[JobEvent]) -> str:
     """Return the first thing that is wrong with the story of a job, in words; empty if nothing is."""
     return next(_broken(row, sorted(events, key=lambda event: event.seq)), "")

@@ -74,3 +74,9 @@ def done_before_stored(app: Path) -> None:
         "            Ending(connection).store(one.job, one.collected)\n\n\nclass Ending",
         at_least=1,
     )
+
+
+def burying_at_the_first_rescue(app: Path) -> None:
+    """A job whose worker died once is dead, however many attempts it has."""
+    upkeep = app / "jobs" / "repository" / "upkeep.py"
+    _edit(upkeep, r"jobs\.rescues \+ 1 >= jobs\.max_attempts", "TRUE", at_least=2)

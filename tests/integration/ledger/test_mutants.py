@@ -90,6 +90,19 @@ def crash_after_the_end(scene: Scene, upstream: Upstream) -> dict[str, Finding]:
     return scene.judge(api)
 
 
+def crash_in_the_middle(scene: Scene, upstream: Upstream) -> dict[str, Finding]:
+    """The worker dies while it runs a job, and another takes over."""
+    api, worker = scene.start((API, "api-1"), (WORKER, "worker-1"))
+    upstream.hold()
+    scene.submit(api, "acme", {"held": PAGES})
+    assert upstream.asked.wait(10)
+    worker.kill()
+    upstream.release()
+    scene.start((WORKER, "worker-2"))
+    scene.submit(api, "globex", files(2))
+    return scene.judge(api)
+
+
 Direct = Callable[[Scene, Upstream], dict[str, Finding]]
 
 
@@ -110,6 +123,7 @@ PROOFS: Mapping[str, Proof] = {
         repetition, mutants.without_unique_keys, "C3", f"DROP INDEX {mutants.UNIQUE_INDEX}"
     ),
     "done before stored": Proof(crash_after_the_end, mutants.done_before_stored, "C3"),
+    "buried at the first rescue": Proof(crash_in_the_middle, mutants.burying_at_the_first_rescue, "C1"),
 }
 
 

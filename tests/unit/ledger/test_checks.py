@@ -20,6 +20,17 @@ def test_a_good_history_passes_every_check() -> None:
     assert len(CHECKS) == len(findings)
 
 
+def _retries(count: int) -> list[tuple[str, int]]:
+    return [step for epoch in range(1, count + 1) for step in (("claimed", epoch), ("retried", epoch))]
+
+
+def _given_back(count: int) -> list[tuple[str, int]]:
+    return [step for epoch in range(1, count + 1) for step in (("claimed", epoch), ("released", epoch))]
+
+
+_TRIED_OUT = (("submitted", 0), *_retries(4), ("claimed", 5), ("dead", 5))
+
+
 def _row_gone(h: History) -> None:
     h.jobs.pop()
     h.records.pop("job-2")
@@ -71,6 +82,43 @@ def _unfinished(state: str) -> Callable[[History], None]:
     return change
 
 
+def _buried(number: int, *steps: tuple[str, int], **changes: object) -> Callable[[History], None]:
+    def change(h: History) -> None:
+        h.change(number, state="dead", record_count=0, events=len(steps), **changes)
+        h.records.pop(f"job-{number}")
+        h.told[f"job-{number}"] = Told(200, "dead", 0)
+        h.events[f"job-{number}"] = story(f"job-{number}", *steps)
+
+    return change
+
+
+def _all_dead(h: History) -> None:
+    for number in (1, 2):
+        _buried(number, *_TRIED_OUT, attempt=5, epoch=5)(h)
+
+
+def _cancelled(h: History) -> None:
+    h.change(1, state="cancelled", record_count=0, attempt=0, epoch=0, events=2)
+    h.records.pop("job-1")
+    h.told["job-1"] = Told(200, "cancelled", 0)
+    _events(("submitted", 0), ("cancelled", 0))(h)
+
+
+def _unacknowledged(h: History) -> None:
+    h.submitted[0] = submission(1, job_ids=[], acked_unix=None, unknown=2)
+    h.told.pop("job-1")
+
+
+def _unacknowledged_and_queued(h: History) -> None:
+    _unfinished("queued")(h)
+    _unacknowledged(h)
+
+
+def _unacknowledged_and_cancelled(h: History) -> None:
+    _cancelled(h)
+    _unacknowledged(h)
+
+
 def _zombie_after_the_end(h: History) -> None:
     # Two workers ran it; the first one, whose epoch is over, ended it again.
     h.change(1, epoch=2, attempt=2, rescues=1)
@@ -119,6 +167,30 @@ BROKEN: dict[str, tuple[Callable[[History], object], set[str], str]] = {
     "still queued": (_unfinished("queued"), {"C1"}, "still queued 12 s after"),
     "still running": (_unfinished("running"), {"C1", "C9"}, "still running"),
     "given up for good": (_unfinished("failed"), {"C1"}, "given up for good"),
+    "buried at the first rescue": (
+        _buried(1, *GOOD[:2], ("dead", 1), rescues=1),
+        {"C1"},
+        "dead after 1 of 5 attempts",
+    ),
+    "buried at once, and the row says otherwise": (
+        _buried(1, *GOOD[:2], ("dead", 1), attempt=1, rescues=5),
+        {"C1"},
+        "dead after 1 of 5 attempts",
+    ),
+    "buried after being given back": (
+        _buried(1, ("submitted", 0), *_given_back(4), ("claimed", 5), ("dead", 5), epoch=5),
+        {"C1"},
+        "dead after 1 of 5 attempts",
+    ),
+    "buried again when it was replayed": (
+        _buried(1, *_TRIED_OUT, ("replayed", 5), ("claimed", 6), ("dead", 6), epoch=6),
+        {"C1"},
+        "dead after 1 of 5 attempts",
+    ),
+    "everything is dead": (_all_dead, {"C1"}, "2 of 2 jobs are dead, 1 may be"),
+    "cancelled, and nobody asked": (_cancelled, {"C1"}, "cancelled, and no client asked for that"),
+    "stored, never acknowledged, and still queued": (_unacknowledged_and_queued, {"C1"}, "still queued"),
+    "stored, never acknowledged, and cancelled": (_unacknowledged_and_cancelled, {"C1"}, "no client asked"),
     "its client cannot see it": (lambda h: h.told.update({"job-1": Told(404)}), {"C1"}, "answered 404"),
     "its client is told otherwise": (
         lambda h: h.told.update({"job-1": Told(200, "running", 3)}),
@@ -210,10 +282,6 @@ BROKEN: dict[str, tuple[Callable[[History], object], set[str], str]] = {
 }
 
 
-def _retries(count: int) -> list[tuple[str, int]]:
-    return [step for epoch in range(1, count + 1) for step in (("claimed", epoch), ("retried", epoch))]
-
-
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_promise_is_found_by_its_check_and_by_no_other(what: str) -> None:
     change, checks, said = BROKEN[what]
@@ -229,6 +297,9 @@ def test_a_broken_promise_is_found_by_its_check_and_by_no_other(what: str) -> No
     [
         ("acknowledged and gone", "lost"),
         ("still queued", "lost"),
+        ("buried at the first rescue", "lost"),
+        ("cancelled, and nobody asked", "lost"),
+        ("stored, never acknowledged, and still queued", "lost"),
         ("a record missing", "lost"),
         ("two jobs of one key", "duplicated"),
         ("a record twice", "duplicated"),
@@ -247,13 +318,39 @@ def test_what_is_broken_is_counted_as_what_it_is(what: str, loss: str) -> None:
     assert counted[loss] == 1
 
 
-def test_a_dead_job_has_ended_and_is_not_lost() -> None:
+def test_a_dead_job_that_was_tried_as_often_as_allowed_has_ended_and_is_not_lost() -> None:
     history = History()
-    history.change(1, state="dead", attempt=5, epoch=5, record_count=0)
-    history.records.pop("job-1")
-    history.told["job-1"] = Told(200, "dead", 0)
-    _events(("submitted", 0), *_retries(4), ("claimed", 5), ("dead", 5))(history)
+    _buried(1, *_TRIED_OUT, attempt=5, epoch=5)(history)
     assert broken(history.findings()) == set()
+
+
+def test_a_job_that_was_rescued_as_often_as_allowed_may_be_dead() -> None:
+    history = History()
+    rescued = [step for epoch in range(1, 5) for step in (("claimed", epoch), ("rescued", epoch))]
+    steps = (("submitted", 0), *rescued, ("claimed", 5), ("dead", 5))
+    _buried(1, *steps, attempt=5, rescues=5, epoch=5)(history)
+    assert broken(history.findings()) == set()
+
+
+def test_many_dead_jobs_are_counted_as_lost_one_by_one() -> None:
+    history = History()
+    _all_dead(history)
+    assert history.findings()["C1"].counted("lost") == 2
+
+
+@pytest.mark.parametrize(("dead", "checks"), [(3, set()), (4, {"C1"})])
+def test_one_job_of_a_hundred_may_be_dead(dead: int, checks: set[str]) -> None:
+    numbers = range(1, 301)
+    history = History(
+        submitted=[submission(number) for number in numbers],
+        jobs=[row(number) for number in numbers],
+        records={f"job-{number}": Records(3, 3, EXPECTED.digest, (1,)) for number in numbers},
+        events={f"job-{number}": story(f"job-{number}", *GOOD) for number in numbers},
+        told={f"job-{number}": Told(200, "succeeded", 3) for number in numbers},
+    )
+    for number in range(1, dead + 1):
+        _buried(number, *_TRIED_OUT, attempt=5, epoch=5)(history)
+    assert broken(history.findings()) == checks
 
 
 def test_a_job_that_was_never_acknowledged_may_be_there_or_not() -> None:
