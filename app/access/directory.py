@@ -134,17 +134,21 @@ class KeyDirectory:
             try:
                 found = await anyio.to_thread.run_sync(self._query, batch, used, limiter=self._limiter)
             except DatabaseUnavailableError as exc:
-                self._fail(exc)
+                self._fail(exc.reason)
                 return
+            except BaseException:
+                # A defect, or the end. What was asked for is not to be in the next batch again, and the next.
+                self._fail("unavailable")
+                raise
             for key_id in batch:
                 self._learn(key_id, found.get(key_id))
 
-    def _fail(self, error: DatabaseUnavailableError) -> None:
-        self._failed_at, self._failure = time.monotonic(), error.reason
+    def _fail(self, reason: str) -> None:
+        self._failed_at, self._failure = time.monotonic(), reason
         metrics.KEY_LOOKUPS.labels("failed").inc(len(self._pending))
         waiting, self._pending = self._pending, {}
         for future in waiting.values():
-            future.set_exception(DatabaseUnavailableError(error.reason))
+            future.set_exception(DatabaseUnavailableError(reason))
 
     def _learn(self, key_id: str, record: KeyRecord | None) -> None:
         # As of when it was asked for: what changed while the answer travelled is not in it.
@@ -170,16 +174,28 @@ class KeyDirectory:
                 if self._connection is None:
                     self._connection = self._connector.connect()
                     self._connection.autocommit = True
-                if used:
-                    note_use(self._connection, used)
-                return look_up(self._connection, key_ids)
+                found = look_up(self._connection, key_ids)
             except ConnectError as exc:
                 raise DatabaseUnavailableError(exc.reason.value) from exc
             except psycopg2.Error as exc:
                 reason = self._drop(exc)
                 if not (kept and reason == "connection_lost"):
                     raise DatabaseUnavailableError(reason) from exc
+            else:
+                self._note(self._connection, used)
+                return found
         raise DatabaseUnavailableError("connection_lost")
+
+    def _note(self, connection: DeadlineConnection, used: set[str]) -> None:
+        # Only after it is known who they are: a database that is full, or read-only, still knows that.
+        try:
+            if used:
+                note_use(connection, used)
+        except psycopg2.Error as exc:
+            if connection.closed:
+                self._drop(exc)
+            else:
+                record_query_error(query_failure(exc, connection_lost=False), exc)
 
     def _drop(self, error: psycopg2.Error) -> str:
         connection, self._connection = self._connection, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.access.errors import CredentialInvalidError, TokensUnavailableError
+from app.access.keys import KEY_ID_PATTERN
 from app.access.principal import Scope
 from app.access.settings import AccessSettings
 
@@ -97,11 +99,14 @@ class Tokens:
             raise CredentialInvalidError
         if not all(isinstance(claims[name], str) for name in ("sub", "key", "scope", "jti")):
             raise CredentialInvalidError
+        if not _KEY_ID.fullmatch(claims["key"]):
+            raise CredentialInvalidError
         scopes = frozenset(Scope(one) for one in claims["scope"].split() if one in _SCOPES)
         return TokenClaims(claims["sub"], claims["key"], scopes)
 
 
 _SCOPES = frozenset(Scope)
+_KEY_ID = re.compile(KEY_ID_PATTERN)
 
 
 def _secret(text: str) -> bytes:

@@ -62,6 +62,14 @@ def test_text_that_is_something_else_is_refused(tokens: Tokens, name: str, value
         tokens.read(signed(json.dumps(CLAIMS | {name: value}).encode()))
 
 
+@pytest.mark.parametrize(
+    "key", ["", "a\0b", "\ud800", "../keys", "K" * 16, "a" * 15, "a" * 16 + "\n"], ids=repr
+)
+def test_what_is_no_id_of_a_key_reaches_no_query(tokens: Tokens, key: str) -> None:
+    with pytest.raises(CredentialInvalidError):
+        tokens.read(signed(json.dumps(CLAIMS | {"key": key}).encode()))
+
+
 @pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'"x"', b"1", b"{", b"\xff", b"[" * 500])
 def test_a_content_that_is_no_object_is_refused(tokens: Tokens, payload: bytes) -> None:
     with pytest.raises(CredentialInvalidError):
