@@ -73,7 +73,9 @@ class JobService:
         return self.accept(
             Submission(
                 spec.source_type.value,
-                spec.config.model_dump(mode="json"),
+                # Only what was said: what a release adds by itself makes no other request of it, and
+                # is nothing that a worker of the release before must know.
+                spec.config.model_dump(mode="json", exclude_unset=True),
                 client_id,
                 request_id,
                 priority=spec.priority,

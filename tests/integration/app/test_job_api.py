@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.support.postgres import PostgresServer
+from tests.support.scene import mutated_service
 from tests.support.service import ServiceProcess, Start
 from tests.support.upstream import Mood, Upstream
 from tests.support.waiting import eventually
@@ -64,6 +67,34 @@ def test_a_request_that_is_sent_again_with_its_key_is_stored_once(
         api.trigger("file", FILE, client="other", **{"Idempotency-Key": "2026-11-22/assets"}).json()["job_id"]
         != answers[0].json()["job_id"]
     )
+
+
+def test_a_key_stands_for_the_same_request_in_a_release_that_knows_more_of_it(
+    api: ServiceProcess,
+    service_settings: dict[str, str],
+    postgres: PostgresServer,
+    database_name: str,
+    tmp_path: Path,
+) -> None:
+    def with_an_option_more(app: Path) -> None:
+        source = app / "sources" / "file.py"
+        text = source.read_text()
+        field = "    path: str = Field(\n"
+        assert text.count(field) == 1
+        source.write_text(text.replace(field, "    sheet: str | None = None\n" + field))
+
+    root = mutated_service(tmp_path, with_an_option_more)
+    key = {"Idempotency-Key": "of-two-releases"}
+    with closing(ServiceProcess("app.main", service_settings, root=root)) as newer:
+        newer.wait_until_live()
+        assert newer.trigger("file", {**FILE, "sheet": "2"}).status_code == 202
+        told = [each.trigger("file", FILE, **key) for each in (api, newer, api)]
+        assert [answer.status_code for answer in told] == [202, 202, 202], told[1].text
+        assert len({answer.json()["job_id"] for answer in told}) == 1
+        newly = newer.trigger("file", FILE).json()["job_id"]
+    # What a worker of the release before finds in the queue has nothing that it does not know.
+    query = f"SELECT config FROM jobs WHERE id = '{newly}'"  # noqa: S608
+    assert postgres.rows(query, database_name) == [(FILE,)]
 
 
 def test_a_key_stands_for_one_request_only(api: ServiceProcess) -> None:
