@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from app import __version__
 from app.access.errors import KeyInactiveError
 from app.access.keys import Key, PepperMissingError, Peppers
-from app.access.principal import CLIENT_ID_PATTERN, Scope
+from app.access.principal import CLIENT_ID_PATTERN, OPERATOR_SCOPES, Scope
 from app.access.repository import KeyInfo, KeySpec
 from app.access.schemas import LIFETIME_SECONDS_MAX
 from app.access.service import ACTIVE_KEYS_MAX, IssuedKey, KeyService
@@ -30,6 +30,8 @@ from app.telemetry.logging import configure_logging
 
 RATE_LIMIT_MAX = 1_000_000
 PROVISIONED_MAX = 1_000
+BY_NAME = OPERATOR_SCOPES | {Scope.ADMIN}
+"""What a key has only if it is asked for."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -154,7 +156,7 @@ def _client_list(keys: KeyService, _options: argparse.Namespace) -> None:
 def _key_create(keys: KeyService, options: argparse.Namespace) -> None:
     _free(options.output_file)
     spec = KeySpec(
-        scopes=frozenset(options.scope or [scope for scope in Scope if scope is not Scope.ADMIN]),
+        scopes=frozenset(options.scope or frozenset(Scope) - BY_NAME),
         rate_limit_per_minute=options.rate_limit_per_minute,
         burst=options.burst,
         ip_allowlist=tuple(options.allow_ip or ()),
@@ -234,7 +236,11 @@ def _parser() -> argparse.ArgumentParser:
     create = key.add_parser("create", help="make a key; its secret is shown this once")
     create.add_argument("--client", type=_client_id, required=True)
     create.add_argument(
-        "--scope", type=Scope, action="append", choices=list(Scope), help="default: all but admin"
+        "--scope",
+        type=Scope,
+        action="append",
+        choices=list(Scope),
+        help="default: all but admin and ingest:events",
     )
     create.add_argument("--rate-limit-per-minute", type=_rate, help="default: the service's")
     create.add_argument("--burst", type=_rate, help="default: the service's")

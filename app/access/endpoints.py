@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 
 from app.access.access import Access
@@ -19,7 +20,8 @@ from app.access.errors import (
     TokensUnavailableError,
 )
 from app.access.guard import Guard
-from app.access.principal import Admin, AnyCaller
+from app.access.headers import OUTSIDE
+from app.access.principal import OPERATOR_SCOPES, Admin, AnyCaller
 from app.access.repository import KeySpec
 from app.access.schemas import (
     Caller,
@@ -116,6 +118,8 @@ async def create_key(
     beyond = sorted(set(wanted.scopes) - principal.scopes)
     if beyond:
         raise ScopeMissingError(f"The key lacks the scopes {', '.join(beyond)} itself. Ask for fewer.")
+    if reserved := sorted(set(wanted.scopes) & OPERATOR_SCOPES):
+        raise ScopeMissingError(f"Only whoever runs the service gives {', '.join(reserved)}. Ask them.")
     keys = _access(request).keys
 
     def create() -> KeyIssued:
@@ -166,6 +170,15 @@ async def revoke_key(request: Request, key_id: KeyId, context: InContext, princi
     return Response(status_code=204)
 
 
+class _Preflights(CORSMiddleware):
+    """Answers preflights before the guard, with the headers that every answer has."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        answer.headers.update(OUTSIDE)
+        return answer
+
+
 def install(app: FastAPI, context: Context) -> None:
     """Add what access needs to the API."""
     app.state.access = Access(context.settings, context.database)
@@ -178,7 +191,7 @@ def guard(app: FastAPI, context: Context, routes: Sequence[BaseRoute]) -> None:
     origins = context.settings.access_cors_origins
     if origins:
         app.add_middleware(
-            CORSMiddleware,
+            _Preflights,
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=CORS_REQUEST_HEADERS,

@@ -23,7 +23,12 @@ class Scope(enum.StrEnum):
     INGEST_WRITE = "ingest:write"
     AVATARS_READ = "avatars:read"
     AVATARS_WRITE = "avatars:write"
+    INGEST_EVENTS = "ingest:events"
     ADMIN = "admin"
+
+
+OPERATOR_SCOPES = frozenset({Scope.INGEST_EVENTS})
+"""What lets a key speak for every client: the API gives it to none, only whoever runs the service does."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class KeyCreate(BaseModel):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=len(Scope),
-        description="Not more than the key has that asks.",
+        description="Not more than the key has that asks, and never `ingest:events`.",
         examples=[["jobs:read", "jobs:write"]],
     )
     lifetime_seconds: Lifetime | None = Field(default=None, description="Left out: until it is revoked.")

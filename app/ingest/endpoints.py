@@ -85,10 +85,10 @@ async def events(
 ) -> EventsTaken:
     """Take S3 event notifications: twice, late or in any order, they make the same jobs.
 
-    Records of other clients are ignored, unless the key has the scope `admin`: then the key of each object
-    says whose it is.
+    Records of other clients are ignored, unless the key has the scope `ingest:events` too, which only whoever
+    runs the service gives: then the key of each object says whose it is.
     """
-    client_id = None if Scope.ADMIN in principal.scopes else principal.client_id
+    client_id = None if Scope.INGEST_EVENTS in principal.scopes else principal.client_id
     request_id: str = request.state.request_id
     return await context.slots.run(lambda: service.take(body, client_id=client_id, request_id=request_id))
 

@@ -114,7 +114,12 @@ def main() -> None:
     """Relay until SIGTERM."""
     parser = serving.arguments("chaos.upstreams.s3_events", __doc__)
     parser.add_argument("--target", type=_origin, required=True, help="origin of the service")
-    parser.add_argument("--key-file", type=serving.existing_file, required=True, help="API key, scope admin")
+    parser.add_argument(
+        "--key-file",
+        type=serving.existing_file,
+        required=True,
+        help="API key, scopes ingest:write, ingest:events",
+    )
     parser.add_argument("--bucket", required=True, help="whose events are relayed")
     parser.add_argument(
         "--queue-max", type=int, default=QUEUE_MAX, choices=range(1, 1_000_001), metavar="1..1000000"

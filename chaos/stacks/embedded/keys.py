@@ -16,7 +16,7 @@ _LEDGER_RATE_PER_MINUTE = 100_000
 _SCOPES = {
     OPERATOR: (*_ALL, "admin"),
     PROBER: ("jobs:read", "jobs:write"),
-    S3_EVENTS: ("ingest:write", "admin"),
+    S3_EVENTS: ("ingest:write", "ingest:events"),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from app.access.keys import Key
-from app.access.principal import Scope
+from app.access.principal import OPERATOR_SCOPES, Scope
 from app.access.repository import KeySpec
 from app.main import create_app
 from app.settings import Settings
@@ -320,6 +320,15 @@ def test_a_token_opens_no_more_than_was_asked_for(
         answer = ask(http, operation, ways_to_ask(operation, things)[0], None, **bearer)
         check_problem(answer, 403, str(operation))
     check_problem(http.post("/api/v1/access/token", headers=bearer, json={}), 403, "a token's token")
+
+
+def test_no_key_gets_over_the_api_what_only_the_operator_gives(http: httpx.Client, keys: Keys) -> None:
+    """Neither one that lacks it nor one that has it."""
+    for key in (keys.all_but[Scope.INGEST_EVENTS], keys.all_but[Scope.JOBS_READ]):
+        for scope in OPERATOR_SCOPES:
+            answer = http.post("/api/v1/access/keys", headers={"X-API-Key": key}, json={"scopes": [scope]})
+            check_problem(answer, 403, scope)
+            assert scope in answer.json()["detail"]
 
 
 def test_the_first_client_finds_its_things(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.access.principal import Scope
+from app.access.principal import OPERATOR_SCOPES, Scope
 from app.access.repository import KeySpec
 from chaos.domain.clients import OPERATOR
 from chaos.stacks.embedded.databases import seed_files
@@ -48,7 +48,9 @@ def variables(
     layout.files.mkdir()
     seed_files(layout)
     (home / "token").write_text("s" * 40)
-    admit(postgres.port, database_name, OPERATOR, key_of(OPERATOR), KeySpec(frozenset(Scope)))
+    admit(
+        postgres.port, database_name, OPERATOR, key_of(OPERATOR), KeySpec(frozenset(Scope) - OPERATOR_SCOPES)
+    )
     s3.empty()
     with ExitStack() as stack:
         evidence, moderation = (
