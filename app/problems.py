@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 
-from app.access.headers import ON_DEFECTS
+from app.access.headers import OUTSIDE
 from app.errors import (
     DatabaseUnavailableError,
     DcsError,
@@ -231,7 +231,7 @@ async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
     answer = await _dcs_error(request, DcsError())
     # Starlette answers this one outside of every middleware, also of the one that sets the header.
     answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "")
-    answer.headers.update(ON_DEFECTS)
+    answer.headers.update(OUTSIDE)
     return answer
 
 

@@ -24,8 +24,8 @@ _UNLESS_SET: Final = (
     (b"cache-control", b"no-store"),
 )
 
-ON_DEFECTS: Final = SECURITY | {name.decode(): value.decode() for name, value in _UNLESS_SET}
-"""For the one answer that is made outside of every middleware."""
+OUTSIDE: Final = SECURITY | {name.decode(): value.decode() for name, value in _UNLESS_SET}
+"""For the answers that are made outside of the guard: to defects and to preflights."""
 
 
 def complete(

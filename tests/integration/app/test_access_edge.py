@@ -237,13 +237,29 @@ def test_every_answer_tells_browsers_what_not_to_do(
 ) -> None:
     answer = get(apis[0], path, client.headers)
     assert answer.status_code == status
+    check_security_headers(answer)
+    assert "server" not in answer.headers
+    assert "strict-transport-security" not in answer.headers  # it came without TLS
+
+
+def check_security_headers(answer: httpx.Response) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-store"
-    assert "server" not in answer.headers
-    assert "strict-transport-security" not in answer.headers  # it came without TLS
+
+
+def test_an_error_of_ours_has_them_too(
+    service_settings: dict[str, str], postgres: PostgresServer, database_name: str
+) -> None:
+    postgres.execute("GRANT SELECT ON api_keys TO reader", database_name)
+    settings = service_settings | {"DCS_DATABASE_USER": "reader"}  # who may read nothing else
+    with closing(ServiceProcess("app.main", settings)) as api:
+        api.wait_until_live()
+        answer = api.get("/api/v1/jobs")
+        assert answer.status_code == 500
+        check_security_headers(answer)
 
 
 def test_a_page_of_a_known_origin_may_call_and_another_s_may_not(apis: list[ServiceProcess]) -> None:
@@ -255,6 +271,15 @@ def test_a_page_of_a_known_origin_may_call_and_another_s_may_not(apis: list[Serv
     allowed = preflight(ORIGIN)
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
-    assert "access-control-allow-origin" not in preflight("https://evil.example").headers
+    assert allowed.headers["access-control-max-age"] == "600"
+    assert "*" not in "".join(allowed.headers.values())
+    refused = preflight("https://evil.example")
+    assert refused.status_code == 400
+    assert "access-control-allow-origin" not in refused.headers
+    for answer in (allowed, refused):
+        check_security_headers(answer)
+    # A page may read why it was refused, too.
+    answer = get(apis[0], ME, {"Origin": ORIGIN})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, ORIGIN)
     answer = get(apis[0], ME, headers_of("acme") | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in answer.headers
