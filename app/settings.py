@@ -32,6 +32,7 @@ from app.telemetry.settings import TelemetrySettings
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+ClientName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -113,6 +114,8 @@ class ClientDatabase(BaseModel):
     sslmode: SslMode | None = None
     ca_file: Path | None = None
     connect_timeout_seconds: PositiveInt | None = None
+    clients: list[ClientName] | None = None
+    """Who may ask it. Left out: every client."""
 
     @model_validator(mode="after")
     def _verifies_against_something(self) -> Self:
@@ -182,6 +185,8 @@ class Settings(
     api_sources: dict[Name, Annotated[ApiEndpoint, BeforeValidator(_endpoint)]] = {}
     client_databases: dict[Name, ClientDatabase] = {}
     file_root: Path | None = None
+    file_client_folders: bool = False
+    """Each client reads below a folder of its own name only. Off: all read everything below the root."""
 
     otlp_logs_endpoint: HttpUrl | None = None
 

@@ -158,10 +158,10 @@ class JobService:
         """Return whether ``check`` needs a thread."""
         return self._catalogue.check_may_wait(spec)
 
-    def check(self, spec: SourceSpec) -> None:
+    def check(self, spec: SourceSpec, *, client_id: str) -> None:
         """Refuse what no worker would collect, without the database. Raises ``InvalidRequestError``."""
         try:
-            self._catalogue.check(spec)
+            self._catalogue.check(spec, client_id=client_id)
         except SourceRefusedError as exc:
             log.warning(
                 exc.event, source_type=spec.source_type.value, field=f"config.{exc.field}", reason=str(exc)

@@ -91,10 +91,13 @@ ConfigT_contra = TypeVar("ConfigT_contra", contravariant=True)
 class Source(Protocol[ConfigT_contra]):
     """One source type."""
 
-    def check(self, config: ConfigT_contra) -> None:
-        """Refuse a configuration that is not allowed, cheaply. Raises ``SourceRefusedError``."""
+    def check(self, config: ConfigT_contra, *, client_id: str) -> None:
+        """Refuse a configuration that is not allowed, cheaply. Raises ``SourceRefusedError``.
 
-    def collect(self, config: ConfigT_contra) -> list[Record]:
+        What is another client's is refused as what does not exist.
+        """
+
+    def collect(self, config: ConfigT_contra, *, client_id: str) -> list[Record]:
         """Return all records, at most ``RECORDS_MAX``.
 
         Raises:

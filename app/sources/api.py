@@ -126,7 +126,7 @@ class ApiSource:
         self._lock = threading.Lock()
         self._shared: httpx.Client | None = None
 
-    def check(self, config: ApiConfig) -> None:
+    def check(self, config: ApiConfig, *, client_id: str = "") -> None:  # noqa: ARG002  all clients share
         """Refuse an endpoint that is not configured, and a URL that no entry allows."""
         self._task(config)
 

@@ -76,17 +76,17 @@ class Catalogue:
         """Return whether ``check`` asks anything outside of this process, so that it needs a thread."""
         return not isinstance(spec, ApiSpec | DatabaseSpec | S3Spec)
 
-    def check(self, spec: SourceSpec) -> None:
-        """Refuse what is not allowed. Raises ``SourceRefusedError``."""
+    def check(self, spec: SourceSpec, *, client_id: str = "") -> None:
+        """Refuse what is not allowed to a client. Raises ``SourceRefusedError``."""
         match spec:
             case ApiSpec():
-                self.api.check(spec.config)
+                self.api.check(spec.config, client_id=client_id)
             case DatabaseSpec():
-                self.database.check(spec.config)
+                self.database.check(spec.config, client_id=client_id)
             case FileSpec():
-                self.file.check(spec.config)
+                self.file.check(spec.config, client_id=client_id)
             case S3Spec():
-                self.s3.check(spec.config)
+                self.s3.check(spec.config, client_id=client_id)
 
     def collect(self, spec: SourceSpec, *, client_id: str = "") -> list[Record]:
         """Return all records. Raises ``SourceError`` or ``SourceRefusedError``."""
@@ -94,9 +94,9 @@ class Catalogue:
             case ApiSpec():
                 return self.api.collect(spec.config, client_id=client_id)
             case DatabaseSpec():
-                return self.database.collect(spec.config)
+                return self.database.collect(spec.config, client_id=client_id)
             case FileSpec():
-                return self.file.collect(spec.config)
+                return self.file.collect(spec.config, client_id=client_id)
             case S3Spec():
                 return self.s3.collect(spec.config, client_id=client_id)
 
@@ -123,7 +123,12 @@ def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:
             application_name=settings.instance,
             connect_timeout_seconds=settings.database_connect_timeout_seconds,
             query_deadline_seconds=settings.source_timeout_seconds,
+            clients={
+                name: frozenset(client.clients)
+                for name, client in settings.client_databases.items()
+                if client.clients is not None
+            },
         ),
-        file=FileSource(settings.file_root),
+        file=FileSource(settings.file_root, by_client=settings.file_client_folders),
         s3=S3Source(ObjectStore(target) if target is not None else None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -63,7 +63,10 @@ class DatabaseConfig(BaseModel):
 
 
 class DatabaseSource:
-    """Each call makes a short, read-only connection. Times in seconds."""
+    """Each call makes a short, read-only connection. Times in seconds.
+
+    ``clients`` are whose each database is; one that it does not name is everybody's.
+    """
 
     def __init__(
         self,
@@ -75,8 +78,10 @@ class DatabaseSource:
         query_deadline_seconds: float,
         collect_seconds_max: float = COLLECT_SECONDS_MAX,
         bytes_max: int = BYTES_MAX,
+        clients: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._targets = targets
+        self._clients = clients or {}
         self._guard = guard
         self._collect_seconds_max = collect_seconds_max
         self._bytes_max = bytes_max
@@ -87,20 +92,23 @@ class DatabaseSource:
             read_only=True,
         )
 
-    def check(self, config: DatabaseConfig) -> None:
+    def check(self, config: DatabaseConfig, *, client_id: str = "") -> None:
         """Refuse unknown databases, anything that is not the name of a query, and wrong parameters."""
-        self._params(config)
+        self._params(config, client_id)
 
-    def collect(self, config: DatabaseConfig) -> list[Record]:
+    def collect(self, config: DatabaseConfig, *, client_id: str = "") -> list[Record]:
         """Return the rows of the query."""
-        params = self._params(config)
+        params = self._params(config, client_id)
         target = self._targets[config.database]
         with source_call(SourceType.DATABASE, f"{target}/{target.name}") as call:
             return self._query(target, QUERIES[config.query].sql, params, call)
 
-    def _params(self, config: DatabaseConfig) -> dict[str, Any]:
-        if config.database not in self._targets:
-            names = ", ".join(sorted(self._targets)) or "none"
+    def _params(self, config: DatabaseConfig, client_id: str) -> dict[str, Any]:
+        own = [
+            name for name in self._targets if name not in self._clients or client_id in self._clients[name]
+        ]
+        if config.database not in own:
+            names = ", ".join(sorted(own)) or "none"
             raise SourceRefusedError("database", f"unknown database; configured are: {names}", event=_EVENT)
         target = self._targets[config.database]
         try:

@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _EVENT = "source_path_refused"
 _SUFFIXES = (".csv", ".jsonl", ".zip")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FIELD = "path"
+_CLIENT = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class FileConfig(BaseModel):
@@ -63,23 +65,27 @@ def _components(path: str) -> list[str]:
 
 
 class FileSource:
-    """Opens each component of the path by itself and follows no link, so that no race leads outside."""
+    """Opens each component of the path by itself and follows no link, so that no race leads outside.
 
-    def __init__(self, root: Path | None) -> None:
+    ``by_client``: paths begin in the folder below the root that has the client's name.
+    """
+
+    def __init__(self, root: Path | None, *, by_client: bool = False) -> None:
         self._root = root
+        self._by_client = by_client
 
-    def check(self, config: FileConfig) -> None:
+    def check(self, config: FileConfig, *, client_id: str = "") -> None:
         """Refuse what is outside the root. A file that does not exist yet is no reason to refuse."""
         try:
-            os.close(self._open(config.path))
+            os.close(self._open(config.path, client_id))
         except SourceError:
             return
 
-    def collect(self, config: FileConfig) -> list[Record]:
+    def collect(self, config: FileConfig, *, client_id: str = "") -> list[Record]:
         """Return the rows of the file."""
         with (
             source_call(SourceType.FILE, config.path) as call,
-            os.fdopen(self._open(config.path), "rb") as file,
+            os.fdopen(self._open(config.path, client_id), "rb") as file,
         ):
             content = file.read(BYTES_MAX + 1)
             if len(content) > BYTES_MAX:
@@ -91,12 +97,21 @@ class FileSource:
             call.records = len(records)
             return records
 
-    def _open(self, path: str) -> int:
+    def _folder(self, client_id: str) -> list[str]:
+        if not self._by_client:
+            return []
+        if not _CLIENT.fullmatch(client_id):
+            raise _refused("is of no client")
+        return [client_id]
+
+    def _open(self, path: str, client_id: str) -> int:
         if self._root is None:
             raise _refused("no file root is configured")
-        parts = _components(path)
+        folder = self._folder(client_id)
+        parts = [*folder, *_components(path)]
         try:
-            inside = (self._root / path).resolve().is_relative_to(self._root.resolve())
+            top = self._root.resolve().joinpath(*folder)  # no link, or it is refused below
+            inside = self._root.joinpath(*parts).resolve().is_relative_to(top)
         except (OSError, RuntimeError) as exc:  # RuntimeError: links in a circle
             raise _refused("cannot be followed to a file") from exc
         if not inside:

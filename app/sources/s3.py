@@ -72,7 +72,7 @@ class S3Source:
     def __init__(self, store: ObjectStore | None) -> None:
         self._store = store
 
-    def check(self, config: S3Config) -> None:
+    def check(self, config: S3Config, *, client_id: str = "") -> None:  # noqa: ARG002  each has its prefix
         """Refuse what is no such object. The store is not asked."""
         if self._store is None:
             raise _refused("key" if config.key else "prefix", "no object store is configured")

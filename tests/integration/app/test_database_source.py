@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg2
 import pytest
@@ -17,6 +19,7 @@ from app.sources.database import DatabaseConfig, DatabaseSource
 from app.sources.queries import NamedQuery, OpenFindingsParams
 from tests.support.databases import target
 from tests.support.postgres import PostgresServer
+from tests.support.service import Start
 from tests.support.waiting import eventually
 
 INJECTIONS = [
@@ -57,7 +60,7 @@ STATEMENTS = [
 ]
 
 
-def source(port: int, seconds: float = 5, **limits: int) -> DatabaseSource:
+def source(port: int, seconds: float = 5, **limits: Any) -> DatabaseSource:
     return DatabaseSource(
         {"acme": target(port, "acme", "reader")},
         guard=Guard([f"postgresql://127.0.0.1:{port}"]),
@@ -182,3 +185,29 @@ def test_values_that_json_has_no_type_for_are_texts(postgres: PostgresServer) ->
     with reviewed(sql) as config:
         collected: list[Mapping[str, object]] = source(postgres.port).collect(config)
     assert collected == [{"price": "1.10", "host": "10.0.0.1", "lasted": "1:00:00"}]
+
+
+def test_a_database_of_another_client_is_refused_by_the_api_and_by_the_worker(
+    postgres: PostgresServer, service_settings: dict[str, str], start: Start
+) -> None:
+    acme = json.loads(service_settings["DCS_CLIENT_DATABASES"])["acme"]
+    narrow = json.dumps({"acme": acme | {"clients": ["acme"]}})
+    wide, strict = start("app.main"), start("app.main", DCS_CLIENT_DATABASES=narrow)
+    asked = {"database": "acme", "query": "open_findings"}
+    assert strict.trigger("database", asked, client="acme").status_code == 202
+    refused, unknown = (
+        strict.trigger("database", asked | {"database": name}, client="globex").json()
+        for name in ("acme", "none-such")
+    )
+    assert refused["errors"] == unknown["errors"]
+    assert refused["errors"][0]["field"] == "config.database"
+    # What was accepted before the operator decided so is not collected either.
+    accepted = wide.trigger("database", asked, client="globex").json()["job_id"]
+    start("app.worker", DCS_CLIENT_DATABASES=narrow)
+
+    def ended() -> Any:
+        told = strict.get(f"/api/v1/jobs/status/{accepted}", client="globex").json()
+        return told if told["status"] not in {"queued", "running"} else None
+
+    told = eventually(ended, within_seconds=20, what="the job has ended")
+    assert (told["status"], told["error"]["reason"]) == ("failed", "refused")
