@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.settings import Settings
+from app.sources import SourceType
 from app.sources.catalogue import SourceSpec
 from chaos.config import ROOT
 
@@ -30,5 +31,8 @@ def test_a_setting_of_the_page_is_one(name: str, value: str) -> None:
 
 
 def test_the_page_has_examples_of_every_type() -> None:
-    assert len(JOBS) == 4
+    assert {SPEC.validate_json(job).source_type for job in JOBS} == set(SourceType)
+    sections = set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE))
+    rows = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
+    assert sections == rows == {source_type.value for source_type in SourceType}
     assert {name for name, _ in SETTINGS} == {"SOURCES_ALLOW", "API_SOURCES", "CLIENT_DATABASES"}
