@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from app.jobs.repository import JobRepository, Progressed
 from app.models import JobState
 from tests.support.access import headers_of
 from tests.support.databases import open_database, target
+from tests.support.nginx import Nginx, nginx_before
 from tests.support.postgres import PostgresServer
 from tests.support.queue import claim, execute, insert
 from tests.support.service import ServiceProcess, Start
@@ -25,6 +27,8 @@ from tests.support.tcp import PathState, TcpForwarder
 from tests.support.waiting import eventually
 
 JOBS = "/api/v1/jobs"
+NGINX_PATIENCE_SECONDS = 15.0
+"""Its `proxy_read_timeout`."""
 POLL = {"DCS_EVENT_POLL_SECONDS": "0.1"}
 
 
@@ -155,21 +159,23 @@ class Events:
 
     def _read(self) -> None:
         fields: dict[str, str] = {}
-        for line in self._answer.iter_lines():
-            name, _, value = line.partition(": ")
-            if name:
-                fields[name] = value
-            elif "event" in fields:
-                self.heard.append((fields.get("id", ""), fields["event"], json.loads(fields["data"])))
-                fields = {}
-        self.ended.set()
+        try:
+            for line in self._answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if name:
+                    fields[name] = value
+                elif "event" in fields:
+                    self.heard.append((fields.get("id", ""), fields["event"], json.loads(fields["data"])))
+                    fields = {}
+        finally:
+            self.ended.set()
 
     def names(self) -> list[str]:
         return [name for _, name, _ in self.heard]
 
 
 @contextmanager
-def listening(api: ServiceProcess, job_id: object, *, last: int | None = None) -> Iterator[Events]:
+def listening(api: ServiceProcess | Nginx, job_id: object, *, last: int | None = None) -> Iterator[Events]:
     headers = headers_of("default") | ({} if last is None else {"Last-Event-ID": str(last)})
     with httpx.stream("GET", f"{api.url}{JOBS}/{job_id}/events", headers=headers, timeout=60) as answer:
         assert answer.status_code == 200
@@ -203,6 +209,36 @@ def test_events_come_as_they_happen_and_end_with_the_job(api: ServiceProcess, da
     done = api.get(f"{JOBS}/{job_id}/events", headers={"Last-Event-ID": "3"})
     assert done.status_code == 204
     eventually(lambda: api.metric("dcs_job_event_streams") == 0, within_seconds=5, what="no stream is open")
+
+
+@pytest.fixture
+def nginx(api: ServiceProcess, tmp_path: Path) -> Iterator[Nginx]:
+    with nginx_before((api.port, api.port), tmp_path / "nginx") as nginx:
+        yield nginx
+
+
+def test_nginx_holds_no_event_back(nginx: Nginx, database: Database) -> None:
+    job_id = insert(database)
+    with listening(nginx, job_id) as stream:
+        eventually(lambda: stream.names() == ["submitted"], within_seconds=10, what="the beginning")
+        [job] = claim(database)
+        eventually(lambda: stream.names()[1:] == ["claimed"], within_seconds=10, what="the next event")
+        with database.transaction() as connection:
+            JobRepository(connection).give_up(job, JobState.FAILED, reason="gone", message="x")
+        assert stream.ended.wait(10)
+    assert stream.names() == ["submitted", "claimed", "failed"]
+
+
+@pytest.mark.full
+def test_nginx_does_not_give_up_on_a_job_that_waits(nginx: Nginx, database: Database) -> None:
+    job_id = insert(database)
+    with listening(nginx, job_id) as stream:
+        assert not stream.ended.wait(NGINX_PATIENCE_SECONDS + 2)
+        [job] = claim(database)
+        with database.transaction() as connection:
+            JobRepository(connection).give_up(job, JobState.FAILED, reason="gone", message="x")
+        assert stream.ended.wait(10)
+    assert stream.names() == ["submitted", "claimed", "failed"]
 
 
 def test_a_client_has_so_many_streams_and_no_more(start: Start, database: Database) -> None:
