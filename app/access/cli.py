@@ -73,6 +73,20 @@ def _network(value: str) -> str:
     return str(ipaddress.ip_network(value))
 
 
+def _allowed(value: str) -> str:
+    try:
+        return _network(value)
+    except ValueError as exc:  # argparse would name this function, and not say why
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _scope(value: str) -> Scope:
+    if value not in list(Scope):
+        msg = f"{value!r} is none of {', '.join(Scope)}"
+        raise argparse.ArgumentTypeError(msg)
+    return Scope(value)
+
+
 def _client_id(value: str) -> str:
     if not re.fullmatch(CLIENT_ID_PATTERN, value):
         msg = f"{value!r} is not 1 to 64 of a-z, 0-9 and -"
@@ -81,7 +95,7 @@ def _client_id(value: str) -> str:
 
 
 def _rate(value: str) -> int:
-    number = int(value)
+    number = int(value) if re.fullmatch(r"\d{1,9}", value) else 0
     if not 1 <= number <= RATE_LIMIT_MAX:
         msg = f"{value!r} is not from 1 to {RATE_LIMIT_MAX}"
         raise argparse.ArgumentTypeError(msg)
@@ -237,15 +251,15 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--client", type=_client_id, required=True)
     create.add_argument(
         "--scope",
-        type=Scope,
+        type=_scope,
         action="append",
-        choices=list(Scope),
-        help="default: all but admin and ingest:events",
+        metavar="SCOPE",
+        help=f"{', '.join(Scope)}; as often as needed. Default: all but admin and ingest:events",
     )
     create.add_argument("--rate-limit-per-minute", type=_rate, help="default: the service's")
     create.add_argument("--burst", type=_rate, help="default: the service's")
     create.add_argument(
-        "--allow-ip", type=_network, action="append", metavar="CIDR", help="default: from anywhere"
+        "--allow-ip", type=_allowed, action="append", metavar="CIDR", help="default: from anywhere"
     )
     create.add_argument("--signing-required", action="store_true", help="requests must be signed")
     create.add_argument("--expires-in", type=_duration, metavar="90d", help="default: never")
