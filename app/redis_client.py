@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
 import redis
 import structlog
 from redis.backoff import NoBackoff
@@ -27,6 +31,26 @@ def redis_client(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.
         protocol=2,
         driver_info=None,
     )
+
+
+def tls_context(target: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """Return how to speak to the Redis of a parsed URL, None for in the clear.
+
+    For connections of our own: the library trusts, and shows, what the same options of the URL name.
+    """
+    if "ssl" not in getattr(target.get("connection_class"), "__name__", "").lower():
+        return None
+    context = ssl.create_default_context()
+    unverified = target.get("ssl_cert_reqs") == "none"
+    if unverified or not target.get("ssl_check_hostname", True):
+        context.check_hostname = False
+    if unverified:
+        context.verify_mode = ssl.CERT_NONE
+    if "ssl_ca_certs" in target:
+        context.load_verify_locations(target["ssl_ca_certs"])
+    if "ssl_certfile" in target:
+        context.load_cert_chain(target["ssl_certfile"], target.get("ssl_keyfile"))
+    return context
 
 
 def record_redis_error(error: redis.RedisError) -> str:

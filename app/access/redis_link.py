@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -18,7 +17,7 @@ from typing import Any, Final, cast
 import redis
 from redis.connection import parse_url
 
-from app.redis_client import record_redis_error
+from app.redis_client import record_redis_error, tls_context
 
 CONNECT_SECONDS_MAX: Final = 1.0
 MEND_INTERVAL_SECONDS: Final = 0.5
@@ -241,12 +240,11 @@ class RedisLink:
         if "path" in target:
             await loop.create_unix_connection(lambda: connection, target["path"])
         else:
-            secure = "ssl" in getattr(target.get("connection_class"), "__name__", "").lower()
             await loop.create_connection(
                 lambda: connection,
                 target.get("host", "localhost"),
                 target.get("port", 6379),
-                ssl=ssl.create_default_context() if secure else None,
+                ssl=tls_context(target),
             )
         try:
             if "password" in target:
