@@ -10,9 +10,9 @@ from typing import Any
 from app.ingest.layout import LayoutError, Place, client_prefix, day_prefix, is_client, place
 from app.ingest.registrar import Again, Found, Registrar
 from app.ingest.repository import Sighting
-from app.jobs.handlers import Progress
 from app.objectstore import ObjectGoneError, StoredObject
 from app.objectstore.client import ObjectStore
+from app.progress import Progress
 from app.telemetry.metrics import ingest as metrics
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from sqlalchemy import Connection
 
 from app.jobs.repository import ClaimedJob, JobRepository
+from app.progress import Progress
 from app.sources import Encoded
 
 
@@ -31,16 +32,6 @@ class JobError(Exception):
         self.reason = reason
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
-
-
-class Progress(Protocol):
-    """How an attempt says that it gets on, and learns that it is not wanted any more."""
-
-    def report(self, done: int, total: int | None = None) -> None:
-        """Say how much of the work is done. Cheap: most calls only remember it."""
-
-    def check(self) -> None:
-        """Raise when the work is in vain: the lease is lost, or the job was cancelled."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,11 @@ class JobFailure(_Answer):
 class JobProgress(_Answer):
     """How far a job is, as of a second ago."""
 
-    done: int = Field(description="How much, in what its kind counts: bytes of a file, say.", examples=[120])
+    done: int = Field(
+        description="How much, in what its kind counts: records of `api` and `database`, bytes of `file` and "
+        "of an ingested file, objects of `s3`.",
+        examples=[120],
+    )
     total: int | None = Field(description="Null as long as nobody knows.", examples=[500])
 
 

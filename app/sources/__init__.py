@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import orjson
 import structlog
 
+from app.errors import FencedError
+from app.progress import UNWATCHED, Progress
 from app.telemetry import metrics
 from app.telemetry.tracing import Span, SpanKind
 
@@ -97,10 +99,13 @@ class Source(Protocol[ConfigT_contra]):
         What is another client's is refused as what does not exist.
         """
 
-    def collect(self, config: ConfigT_contra, *, client_id: str) -> list[Record]:
+    def collect(
+        self, config: ConfigT_contra, *, client_id: str, progress: Progress = UNWATCHED
+    ) -> list[Record]:
         """Return all records, at most ``RECORDS_MAX``.
 
         Raises:
+            FencedError: Nobody wants them any more.
             SourceError: The source could not be read, or what it gave is not valid.
             SourceRefusedError: As ``check``.
 
@@ -139,6 +144,9 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
     except SourceError as exc:
         call.outcome, call.reason = exc.outcome, exc.reason
         raise
+    except FencedError:
+        call.outcome, call.reason = "stopped", "not_wanted"
+        raise
     except SourceRefusedError:
         call.outcome, call.reason = "error", "not_allowed"
         raise
@@ -147,7 +155,7 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
         raise
     finally:
         metrics.SOURCE_REQUESTS.labels(source_type.value, call.outcome).inc()
-        write = log.info if call.outcome == "ok" else log.warning
+        write = log.info if call.outcome in ("ok", "stopped") else log.warning
         write(
             "source_call_completed",
             source_type=source_type.value,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.cache.cache import Cache
 from app.net.breaker import Breaker, BreakerOpenError
 from app.net.guard import Guard, TargetRefusedError
+from app.progress import UNWATCHED, Progress
 from app.sources import (
     BYTES_MAX,
     RECORDS_MAX,
@@ -135,12 +136,14 @@ class ApiSource:
         for name in self.endpoints:
             self.breakers.of(name)
 
-    def collect(self, config: ApiConfig, *, client_id: str = "") -> list[Record]:
+    def collect(
+        self, config: ApiConfig, *, client_id: str = "", progress: Progress = UNWATCHED
+    ) -> list[Record]:
         """Return the items of all pages. ``client_id``: whose cached pages may be used."""
         task = self._task(config)
         exchange = Exchange(
             self._client(),
-            Budget(self.limits.collect_seconds_max, self.limits.bytes_max),
+            Budget(self.limits.collect_seconds_max, self.limits.bytes_max, progress),
             cache=self.cache,
             client_id=client_id,
             keep_seconds=self.keep_seconds,
@@ -148,8 +151,10 @@ class ApiSource:
         )
         records: list[Record] = []
         for number in range(1, PAGES_MAX + 1):
+            progress.check()
             envelope = self._page(exchange, task, number, config.page_size)
             records += envelope.items
+            progress.report(len(records), max(envelope.total, len(records)))
             if len(records) > RECORDS_MAX:
                 raise too_much(f"{RECORDS_MAX} records")
             if number >= envelope.pages:

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Iterable
 
+from app.progress import UNWATCHED, Progress
 from app.sources import SourceError, too_much
 
 DECODE_CHUNK_BYTES = 64 * 1024
@@ -15,7 +16,8 @@ _GZIP_WINDOW_BITS = 31
 class Budget:
     """What all calls of one job may cost together, checked with every chunk: a source may drip."""
 
-    def __init__(self, seconds: float, bytes_max: int) -> None:
+    def __init__(self, seconds: float, bytes_max: int, progress: Progress = UNWATCHED) -> None:
+        self.progress = progress
         self._seconds = seconds
         self._give_up_at = time.monotonic() + seconds
         self._bytes_max = bytes_max
@@ -29,7 +31,8 @@ class Budget:
         self.check_time()
 
     def check_time(self) -> None:
-        """Raise ``SourceError`` when the time is over."""
+        """Raise ``SourceError`` when the time is over, ``FencedError`` when the work is in vain."""
+        self.progress.check()
         if time.monotonic() > self._give_up_at:
             message = f"not finished after {self._seconds:g} s"
             raise SourceError("timeout", message, retryable=True, outcome="timeout", upstream_failed=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.cache.cache import Cache
 from app.net.guard import Guard
 from app.objectstore.client import ObjectStore, StoreTarget
+from app.progress import UNWATCHED, Progress
 from app.settings import Settings
 from app.sources import Record, Source, SourceType
 from app.sources.api import ApiConfig, ApiLimits, ApiSource, Endpoint
@@ -88,17 +89,19 @@ class Catalogue:
             case S3Spec():
                 self.s3.check(spec.config, client_id=client_id)
 
-    def collect(self, spec: SourceSpec, *, client_id: str = "") -> list[Record]:
-        """Return all records. Raises ``SourceError`` or ``SourceRefusedError``."""
+    def collect(
+        self, spec: SourceSpec, *, client_id: str = "", progress: Progress = UNWATCHED
+    ) -> list[Record]:
+        """Return all records. Raises ``SourceError``, ``SourceRefusedError``, or what ``progress`` raises."""
         match spec:
             case ApiSpec():
-                return self.api.collect(spec.config, client_id=client_id)
+                return self.api.collect(spec.config, client_id=client_id, progress=progress)
             case DatabaseSpec():
-                return self.database.collect(spec.config, client_id=client_id)
+                return self.database.collect(spec.config, client_id=client_id, progress=progress)
             case FileSpec():
-                return self.file.collect(spec.config, client_id=client_id)
+                return self.file.collect(spec.config, client_id=client_id, progress=progress)
             case S3Spec():
-                return self.s3.collect(spec.config, client_id=client_id)
+                return self.s3.collect(spec.config, client_id=client_id, progress=progress)
 
 
 def catalogue(settings: Settings, cache: Cache | None = None) -> Catalogue:

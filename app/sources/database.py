@@ -16,12 +16,12 @@ from app.database.deadline import DeadlineConnection, QueryDeadlineExceededError
 from app.database.engine import ConnectOptions, open_connection
 from app.database.failures import ConnectFailure, classify_connect_error
 from app.net.guard import ADDRESSES_TRIED_MAX, Guard, ResolveError, TargetRefusedError
+from app.progress import UNWATCHED, Progress
 from app.settings import DatabaseTarget
 from app.sources import (
     BYTES_MAX,
     RECORDS_MAX,
     Record,
-    SourceCall,
     SourceError,
     SourceRefusedError,
     SourceType,
@@ -96,12 +96,17 @@ class DatabaseSource:
         """Refuse unknown databases, anything that is not the name of a query, and wrong parameters."""
         self._params(config, client_id)
 
-    def collect(self, config: DatabaseConfig, *, client_id: str = "") -> list[Record]:
+    def collect(
+        self, config: DatabaseConfig, *, client_id: str = "", progress: Progress = UNWATCHED
+    ) -> list[Record]:
         """Return the rows of the query."""
         params = self._params(config, client_id)
         target = self._targets[config.database]
         with source_call(SourceType.DATABASE, f"{target}/{target.name}") as call:
-            return self._query(target, QUERIES[config.query].sql, params, call)
+            progress.check()
+            records = self._query(target, QUERIES[config.query].sql, params, progress)
+            call.records = len(records)
+            return records
 
     def _params(self, config: DatabaseConfig, client_id: str) -> dict[str, Any]:
         own = [
@@ -130,13 +135,13 @@ class DatabaseSource:
             raise SourceRefusedError(field, first["msg"], event=_EVENT) from exc
 
     def _query(
-        self, target: DatabaseTarget, sql: str, params: dict[str, Any], call: SourceCall
+        self, target: DatabaseTarget, sql: str, params: dict[str, Any], progress: Progress
     ) -> list[Record]:
-        budget = Budget(self._collect_seconds_max, self._bytes_max)
+        budget = Budget(self._collect_seconds_max, self._bytes_max, progress)
         connection = self._connect(target)
         try:
             with connection.cursor() as cursor:
-                records = _fetched(cursor, connection, sql, params, budget)
+                return _fetched(cursor, connection, sql, params, budget)
         except (QueryDeadlineExceededError, QueryCanceled, LockNotAvailable) as exc:
             raise SourceError("timeout", str(exc), retryable=True, outcome="timeout") from exc
         except psycopg2.OperationalError as exc:
@@ -145,8 +150,6 @@ class DatabaseSource:
             raise SourceError("query_failed", str(exc).strip(), retryable=False) from exc
         finally:
             connection.close()
-        call.records = len(records)
-        return records
 
     def _connect(self, target: DatabaseTarget) -> DeadlineConnection:
         options = self._options
@@ -188,6 +191,7 @@ def _fetched(
         records += orjson.loads(body)
         if len(records) > RECORDS_MAX:
             raise too_much(f"{RECORDS_MAX} rows")
+        budget.progress.report(len(records))
         if len(rows) < rows_next:
             return records
         # As many as fit, if they are like these.

@@ -10,10 +10,12 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.progress import UNWATCHED, Progress
 from app.sources import (
     BYTES_MAX,
     RECORDS_MAX,
@@ -30,6 +32,7 @@ _EVENT = "source_path_refused"
 _SUFFIXES = (".csv", ".jsonl", ".zip")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FIELD = "path"
+CHUNK_BYTES = 1024**2
 _CLIENT = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -81,15 +84,15 @@ class FileSource:
         except SourceError:
             return
 
-    def collect(self, config: FileConfig, *, client_id: str = "") -> list[Record]:
+    def collect(
+        self, config: FileConfig, *, client_id: str = "", progress: Progress = UNWATCHED
+    ) -> list[Record]:
         """Return the rows of the file."""
         with (
             source_call(SourceType.FILE, config.path) as call,
             os.fdopen(self._open(config.path, client_id), "rb") as file,
         ):
-            content = file.read(BYTES_MAX + 1)
-            if len(content) > BYTES_MAX:
-                raise too_much(f"{BYTES_MAX} bytes")
+            content = _content(file, progress)
             if config.path.lower().endswith(".zip"):
                 records = unzipped(content, config.path)
             else:
@@ -133,6 +136,18 @@ class FileSource:
             os.close(file)
             raise _refused("is not a regular file")
         return file
+
+
+def _content(file: BinaryIO, progress: Progress) -> bytes:
+    content = bytearray()
+    progress.check()
+    while chunk := file.read(CHUNK_BYTES):
+        content += chunk
+        if len(content) > BYTES_MAX:
+            raise too_much(f"{BYTES_MAX} bytes")
+        progress.report(len(content), max(len(content), os.fstat(file.fileno()).st_size))
+        progress.check()
+    return bytes(content)
 
 
 def _open_at(directory: int, name: str, flags: int, path: str) -> int:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.objectstore import ObjectChangedError, ObjectGoneError, ObjectStoreError, StoredObject
 from app.objectstore.client import ObjectStore
+from app.progress import UNWATCHED, Progress
 from app.sources import (
     BYTES_MAX,
     RECORDS_MAX,
@@ -79,7 +80,7 @@ class S3Source:
         if config.key is not None and not config.key.endswith(_SUFFIXES):
             raise _refused("key", f"must end in {' or '.join(_SUFFIXES)}")
 
-    def collect(self, config: S3Config, *, client_id: str) -> list[Record]:
+    def collect(self, config: S3Config, *, client_id: str, progress: Progress = UNWATCHED) -> list[Record]:
         """Return the rows of the objects, in the order of their keys."""
         self.check(config)
         store = self._store
@@ -87,14 +88,15 @@ class S3Source:
         own = f"{client_id}/"
         with source_call(SourceType.S3, own + (config.key or config.prefix or "")) as call:
             try:
-                records = _rows(store, own, config)
+                records = _rows(store, own, config, progress)
             except ObjectStoreError as exc:
                 raise _failed(exc) from exc
             call.records = len(records)
             return records
 
 
-def _rows(store: ObjectStore, own: str, config: S3Config) -> list[Record]:
+def _rows(store: ObjectStore, own: str, config: S3Config, progress: Progress) -> list[Record]:
+    progress.check()
     if config.key is not None:
         objects = [store.head(own + config.key)]
     else:
@@ -104,8 +106,8 @@ def _rows(store: ObjectStore, own: str, config: S3Config) -> list[Record]:
             raise too_much(f"{OBJECTS_MAX} objects")
     records: list[Record] = []
     left_bytes = BYTES_MAX
-    for stored in objects:
-        content = _content(store, stored, left_bytes)
+    for number, stored in enumerate(objects, start=1):
+        content = _content(store, stored, left_bytes, progress)
         left_bytes -= len(content)
         if stored.key.endswith(".zip"):
             records += unzipped(content, stored.key)
@@ -113,14 +115,21 @@ def _rows(store: ObjectStore, own: str, config: S3Config) -> list[Record]:
             records += parsed(stored.key.removesuffix(".gz"), content)
         if len(records) > RECORDS_MAX:
             raise too_much(f"{RECORDS_MAX} rows")
+        progress.report(number, len(objects))
     return records
 
 
-def _content(store: ObjectStore, stored: StoredObject, bytes_max: int) -> bytes:
+def _content(store: ObjectStore, stored: StoredObject, bytes_max: int, progress: Progress) -> bytes:
     if stored.size > bytes_max:
         raise too_much(f"{BYTES_MAX} bytes")
+    progress.check()
     received = bytearray()
-    store.fetch(stored.key, stored.version, received.extend, bytes_max=bytes_max)
+
+    def take(chunk: bytes) -> None:
+        progress.check()
+        received.extend(chunk)
+
+    store.fetch(stored.key, stored.version, take, bytes_max=bytes_max)
     if not stored.key.endswith(".gz"):
         return bytes(received)
     gunzip = zlib.decompressobj(_GZIP)

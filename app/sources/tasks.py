@@ -29,7 +29,7 @@ class CollectHandler:
         job = attempt.job
         try:
             spec = _SPEC.validate_python({"source_type": job.source_type, "config": job.config})
-            collected = self._catalogue.collect(spec, client_id=job.client_id)
+            collected = self._catalogue.collect(spec, client_id=job.client_id, progress=attempt.progress)
         except SourceRefusedError as exc:
             log.warning(exc.event, field=f"config.{exc.field}", reason=str(exc))
             raise JobError("refused", f"config.{exc.field}: {exc}", retryable=False) from exc
