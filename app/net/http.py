@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import httpcore
 import httpx
@@ -16,6 +19,57 @@ CONNECTIONS_MAX = 20
 IDLE_CONNECTIONS_MAX = 10
 IDLE_SECONDS_MAX = 30.0
 _TIMEOUT_SECONDS = 10.0  # where a caller sets none
+
+_give_up_at: ContextVar[float | None] = ContextVar("give_up_at", default=None)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Let every wait of this thread's requests end by then, of look-ups, handshakes and headers too.
+
+    Time-outs alone are for one read each, and a server that drips is never late with one.
+    """
+    token = _give_up_at.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _give_up_at.reset(token)
+
+
+def _seconds(timeout: float | None, late: type[Exception]) -> float | None:
+    """Return how long to wait at most. Raises ``late`` when the time is over."""
+    give_up_at = _give_up_at.get()
+    if give_up_at is None:
+        return timeout
+    left_seconds = give_up_at - time.monotonic()
+    if left_seconds <= 0:
+        raise late("the time for the whole exchange is over")
+    return left_seconds if timeout is None else min(timeout, left_seconds)
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A stream whose waits end by then. The handshake's time-out is for all of it as it is."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _seconds(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _seconds(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        seconds = _seconds(timeout, httpcore.ConnectTimeout)
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, seconds))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class GuardedBackend(httpcore.NetworkBackend):
@@ -35,7 +89,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         """Look the host up, check every address, and connect to one of them."""
-        seconds = _TIMEOUT_SECONDS if timeout is None else timeout
+        seconds = _seconds(timeout, httpcore.ConnectTimeout) or _TIMEOUT_SECONDS
         give_up_at = time.monotonic() + seconds
         try:
             addresses = self._guard.resolve(self._scheme, host, port, timeout_seconds=seconds)
@@ -48,8 +102,8 @@ class GuardedBackend(httpcore.NetworkBackend):
             if left_seconds <= 0:
                 break
             try:
-                return self._sockets.connect_tcp(
-                    str(address), port, left_seconds, local_address, socket_options
+                return _TimedStream(
+                    self._sockets.connect_tcp(str(address), port, left_seconds, local_address, socket_options)
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 failure = exc

@@ -67,6 +67,8 @@ class Exchange:
         """Ask for a page. Raises ``SourceError``, or what the guard refuses."""
         import httpx  # noqa: PLC0415  the API process only checks configurations and never calls
 
+        from app.net.http import within  # noqa: PLC0415
+
         kept = self._kept(url, params)
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **outgoing_headers()}
         if kept is not None and kept.etag is not None:
@@ -74,10 +76,14 @@ class Exchange:
         asked = httpx.URL(url).copy_merge_params(dict(params))
         shown = url.partition("?")[0]
         try:
-            with self.client.stream("GET", asked, headers=headers) as response:
+            with (
+                within(self.budget.seconds_left),
+                self.client.stream("GET", asked, headers=headers) as response,
+            ):
                 call.status = response.status_code
                 return self._answer(response, kept, shown)
         except httpx.TimeoutException as exc:
+            self.budget.check_time()
             message = f"{shown}: {type(exc).__name__}"
             raise SourceError(
                 "timeout", message, retryable=True, outcome="timeout", upstream_failed=True

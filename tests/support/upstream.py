@@ -22,6 +22,7 @@ class Mood(enum.Enum):
     GARBAGE = "answers what it never promised"
     GIVEN = "answers one item, as given"
     DRIP = "answers a byte at a time, without end"
+    DRIP_HEADERS = "never gets as far as a body"
     HOLD = "answers when released"
 
 
@@ -47,8 +48,8 @@ class Upstream:
                     upstream.released.wait(HOLD_SECONDS_MAX)
                 status, body = upstream.answer(self.path)
                 try:
-                    if upstream.mood is Mood.DRIP:
-                        self._drip()
+                    if upstream.mood in (Mood.DRIP, Mood.DRIP_HEADERS):
+                        self._drip(upstream.mood)
                         return
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
@@ -60,11 +61,14 @@ class Upstream:
                 except OSError:
                     self.close_connection = True  # whoever asked was killed
 
-            def _drip(self) -> None:
+            def _drip(self, mood: Mood) -> None:
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                while upstream.mood is Mood.DRIP and not upstream.released.wait(DRIP_SECONDS):
+                if mood is Mood.DRIP:
+                    self.end_headers()
+                else:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                while upstream.mood is mood and not upstream.released.wait(DRIP_SECONDS):
                     self.wfile.write(b" ")
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
