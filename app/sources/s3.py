@@ -20,10 +20,12 @@ from app.sources import (
     source_call,
     too_much,
 )
+from app.sources.budget import Budget
 from app.sources.file import parsed, unzipped
 from app.wire import exactly_one
 
 OBJECTS_MAX = 100
+COLLECT_SECONDS_MAX = 60.0
 KEY_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 _SUFFIXES = (".csv", ".jsonl", ".zip", ".csv.gz", ".jsonl.gz")
 _EVENT = "source_path_refused"
@@ -70,8 +72,9 @@ class S3Config(BaseModel):
 class S3Source:
     """Reads with the service's credentials, so it is this code that keeps clients apart."""
 
-    def __init__(self, store: ObjectStore | None) -> None:
+    def __init__(self, store: ObjectStore | None, *, seconds_max: float = COLLECT_SECONDS_MAX) -> None:
         self._store = store
+        self._seconds_max = seconds_max
 
     def check(self, config: S3Config, *, client_id: str = "") -> None:  # noqa: ARG002  each has its prefix
         """Refuse what is no such object. The store is not asked."""
@@ -88,15 +91,15 @@ class S3Source:
         own = f"{client_id}/"
         with source_call(SourceType.S3, own + (config.key or config.prefix or "")) as call:
             try:
-                records = _rows(store, own, config, progress)
+                records = _rows(store, own, config, Budget(self._seconds_max, BYTES_MAX, progress))
             except ObjectStoreError as exc:
                 raise _failed(exc) from exc
             call.records = len(records)
             return records
 
 
-def _rows(store: ObjectStore, own: str, config: S3Config, progress: Progress) -> list[Record]:
-    progress.check()
+def _rows(store: ObjectStore, own: str, config: S3Config, budget: Budget) -> list[Record]:
+    budget.check_time()
     if config.key is not None:
         objects = [store.head(own + config.key)]
     else:
@@ -107,7 +110,7 @@ def _rows(store: ObjectStore, own: str, config: S3Config, progress: Progress) ->
     records: list[Record] = []
     left_bytes = BYTES_MAX
     for number, stored in enumerate(objects, start=1):
-        content = _content(store, stored, left_bytes, progress)
+        content = _content(store, stored, left_bytes, budget)
         left_bytes -= len(content)
         if stored.key.endswith(".zip"):
             records += unzipped(content, stored.key)
@@ -115,18 +118,18 @@ def _rows(store: ObjectStore, own: str, config: S3Config, progress: Progress) ->
             records += parsed(stored.key.removesuffix(".gz"), content)
         if len(records) > RECORDS_MAX:
             raise too_much(f"{RECORDS_MAX} rows")
-        progress.report(number, len(objects))
+        budget.progress.report(number, len(objects))
     return records
 
 
-def _content(store: ObjectStore, stored: StoredObject, bytes_max: int, progress: Progress) -> bytes:
+def _content(store: ObjectStore, stored: StoredObject, bytes_max: int, budget: Budget) -> bytes:
     if stored.size > bytes_max:
         raise too_much(f"{BYTES_MAX} bytes")
-    progress.check()
+    budget.check_time()
     received = bytearray()
 
     def take(chunk: bytes) -> None:
-        progress.check()
+        budget.check_time()
         received.extend(chunk)
 
     store.fetch(stored.key, stored.version, take, bytes_max=bytes_max)

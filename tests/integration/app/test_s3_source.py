@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from app.objectstore.client import ObjectStore, StoreTarget
 from app.settings import Settings
 from app.sources import RECORDS_MAX, SourceError, SourceRefusedError
 from app.sources.catalogue import catalogue
@@ -68,6 +69,19 @@ def test_too_much_and_malformed_objects_end_the_job(
 ) -> None:
     s3.put(f"acme/odd/{name}", body)
     assert reason(source, key=f"odd/{name}") == expected
+
+
+def test_all_objects_of_a_job_share_one_limit_of_time(
+    ingest_settings: Settings, s3: SeaweedServer, day: str
+) -> None:
+    for number in range(20):
+        s3.put(f"acme/{day}/timed/{number}.csv", "id\n1\n")
+    target = StoreTarget.of(ingest_settings)
+    assert target is not None
+    source = S3Source(ObjectStore(target), seconds_max=0.005)  # less than twenty answers take
+    with pytest.raises(SourceError) as caught:
+        collected(source, prefix=f"{day}/timed/")
+    assert (caught.value.reason, caught.value.outcome, caught.value.retryable) == ("timeout", "timeout", True)
 
 
 def test_other_kinds_of_objects_are_refused(source: S3Source) -> None:
