@@ -115,7 +115,8 @@ class ResultExport:
     async def _chunks(
         self, write: Callable[[Sequence[dict[str, Any]]], bytes], after: int, *, first: bytes
     ) -> AsyncIterator[bytes]:
-        sent, whole, limit = 0, after < 0, BATCH_RECORDS_MAX
+        sent, limit = 0, BATCH_RECORDS_MAX
+        expected = max(0, self._total - 1 - after)  # records count from 0, without gaps
         if first:
             yield first
         while True:
@@ -128,7 +129,7 @@ class ResultExport:
                 break
             if len(body) > BATCH_BYTES:
                 limit = max(BATCH_RECORDS_MIN, limit // 2)
-        if whole and sent != self._total:  # its records were deleted meanwhile
+        if sent != expected:  # its records were deleted meanwhile
             log.warning("result_stream_cut", job_id=str(self._job_id), reason="deleted", sent=sent)
             raise _CutError
 

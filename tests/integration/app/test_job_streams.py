@@ -133,6 +133,30 @@ def test_a_stream_that_cannot_go_on_is_seen_to_be_cut(
     assert [line["job_id"] for line in api.events("result_stream_cut")] == [job_id]
 
 
+@pytest.mark.parametrize("after", [-1, 3, 8])
+def test_a_stream_whose_last_records_are_gone_is_seen_to_be_cut(
+    api: ServiceProcess, database: Database, after: int
+) -> None:
+    job_id = finished(database, 10, "jsonb_build_object('n', n)")
+    query = {"format": "ndjson", "after": after}
+    assert len(api.get(f"{JOBS}/result/{job_id}", params=query).text.splitlines()) == 9 - after
+    execute(database, "DELETE FROM records WHERE job_id = :id AND ordinal > 7", id=job_id)
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+        api.get(f"{JOBS}/result/{job_id}", params=query)
+    assert [line["sent"] for line in api.events("result_stream_cut") if line["job_id"] == job_id] == [
+        max(0, 7 - after)
+    ]
+
+
+def test_a_stream_that_begins_behind_the_end_is_empty_and_whole(
+    api: ServiceProcess, database: Database
+) -> None:
+    job_id = finished(database, 10, "jsonb_build_object('n', n)")
+    for after in (9, 10, 2**31 - 1):
+        answer = api.get(f"{JOBS}/result/{job_id}", params={"format": "ndjson", "after": after})
+        assert (answer.status_code, answer.text) == (200, "")
+
+
 def test_a_slow_reader_holds_no_connection(api: ServiceProcess, database: Database) -> None:
     job_id = finished(database, 3000, "jsonb_build_object('n', n, 'text', repeat('x', 20000))")
     url = f"{api.url}{JOBS}/result/{job_id}"
