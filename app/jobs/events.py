@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from app.access.standing import Standing
 from app.database.slots import DatabaseSlots
 from app.errors import DatabaseUnavailableError
 from app.jobs.errors import StreamsBusyError, TooManyStreamsError
@@ -131,14 +132,17 @@ class EventHub:
                 await self.look()
             await asyncio.sleep(self._poll_seconds)
 
-    async def follow(self, subscription: Subscription) -> AsyncIterator[bytes]:
-        """Yield what happens to the job until it has ended, this process drains, or it was long enough."""
+    async def follow(self, subscription: Subscription, standing: Standing) -> AsyncIterator[bytes]:
+        """Yield what happens to the job until it has ended, or this process drains, or it was long enough.
+
+        It ends as well when the client may not listen any more: asked again, it is told why.
+        """
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll(), name="job-events")
         end_at = time.monotonic() + STREAM_SECONDS_MAX
         heard_at = time.monotonic()
         yield b"retry: %d\n\n" % RECONNECT_MILLISECONDS
-        while True:
+        while await standing.holds():
             messages, subscription.pending = subscription.pending, []
             subscription.changed.clear()
             if messages:

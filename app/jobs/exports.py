@@ -16,6 +16,7 @@ import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from app.access.standing import Standing
 from app.database.slots import DatabaseSlots
 from app.errors import DatabaseUnavailableError
 from app.jobs.errors import TooManyColumnsError
@@ -83,9 +84,12 @@ class ResultStream(StreamingResponse):
 
 
 class ResultExport:
-    """Writes the records of one finished job, which has ``total`` of them."""
+    """Writes the records of one finished job, which has ``total`` of them, while its reader may read them."""
 
-    def __init__(self, slots: DatabaseSlots, reader: JobReader, job_id: UUID, total: int) -> None:
+    def __init__(
+        self, slots: DatabaseSlots, reader: JobReader, job_id: UUID, total: int, standing: Standing
+    ) -> None:
+        self._standing = standing
         self._slots = slots
         self._reader = reader
         self._job_id = job_id
@@ -120,6 +124,9 @@ class ResultExport:
         if first:
             yield first
         while True:
+            if not await self._standing.holds():
+                log.warning("result_stream_cut", job_id=str(self._job_id), reason="standing_lost", sent=sent)
+                raise _CutError
             body, count, last = await self._patiently(lambda: self._batch(write, after, limit))  # noqa: B023
             if count:
                 after = last

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as RequestScope
 
-from app.access.principal import JobsReader
+from app.access.access import Access
+from app.access.principal import JobsReader, Principal, Scope
+from app.access.standing import Standing
 from app.context import InContext
 from app.errors import JobNotFoundError, JobUnfinishedError
 from app.jobs.errors import StreamsBusyError, TooManyColumnsError, TooManyStreamsError
@@ -58,6 +61,7 @@ _RESULTS: dict[int | str, dict[str, Any]] = {
 )
 async def result(  # noqa: PLR0917  FastAPI fills them in by name
     job_id: JobId,
+    request: Request,
     context: InContext,
     principal: JobsReader,
     limit: Annotated[
@@ -81,19 +85,25 @@ async def result(  # noqa: PLR0917  FastAPI fills them in by name
     job = await context.slots.run(lambda: reader.status(job_id, client_id=principal.client_id))
     if not job.status.finished:
         raise JobUnfinishedError
-    return await ResultExport(context.slots, reader, job_id, job.record_count).response(chosen, after=after)
+    export = ResultExport(context.slots, reader, job_id, job.record_count, _standing(request, principal))
+    return await export.response(chosen, after=after)
+
+
+def _standing(request: Request, principal: Principal) -> Standing:
+    access: Access = request.app.state.access
+    return Standing(access.directory, principal, Scope.JOBS_READ)
 
 
 class _EventStream(StreamingResponse):
     """Gives its place back however it ends, also when the client is gone before it begins."""
 
-    def __init__(self, hub: EventHub, subscription: Subscription) -> None:
+    def __init__(self, hub: EventHub, subscription: Subscription, standing: Standing) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(hub.follow(subscription), media_type="text/event-stream", headers=headers)
+        super().__init__(hub.follow(subscription, standing), media_type="text/event-stream", headers=headers)
         self._hub = hub
         self._subscription = subscription
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: RequestScope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -104,8 +114,8 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events. Each thing that happens to the job is an event named after it "
         "(`submitted`, `claimed`, `retried`, `succeeded`, …) whose data is an entry of the audit and whose "
-        "id is its `seq`; `progress` has no id. The stream ends with the job, or after 5 minutes: come back "
-        "with the `Last-Event-ID`.",
+        "id is its `seq`; `progress` has no id. The stream ends with the job, with the key, or after 5 "
+        "minutes: come back with the `Last-Event-ID`.",
         "content": {
             "text/event-stream": {
                 "schema": {
@@ -153,4 +163,4 @@ async def events(
             return Response(status_code=204)
     hub: EventHub = request.app.state.job_events
     subscription = hub.subscribe(job_id, principal.client_id, last_event_id)
-    return _EventStream(hub, subscription)
+    return _EventStream(hub, subscription, _standing(request, principal))

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access.keys import Key
+from app.access.principal import Scope
+from app.access.repository import KeySpec
+from app.access.standing import ASK_AGAIN_SECONDS
 from app.database.engine import Database
 from app.jobs.repository import JobRepository, Progressed
 from app.models import JobState
-from tests.support.access import headers_of
+from tests.support.access import admit, headers_of
 from tests.support.databases import open_database, target
 from tests.support.nginx import Nginx, nginx_before
 from tests.support.postgres import PostgresServer
@@ -263,6 +268,78 @@ def test_nginx_does_not_give_up_on_a_job_that_waits(nginx: Nginx, database: Data
             JobRepository(connection).give_up(job, JobState.FAILED, reason="gone", message="x")
         assert stream.ended.wait(10)
     assert stream.names() == ["submitted", "claimed", "failed"]
+
+
+def revoked(database: Database, key: Key) -> None:
+    execute(database, "UPDATE api_keys SET revoked_at = now() WHERE key_id = :id", id=key.key_id)
+
+
+def expiring(database: Database, key: Key) -> None:
+    execute(
+        database, "UPDATE api_keys SET expires_at = now() + interval '1 s' WHERE key_id = :id", id=key.key_id
+    )
+
+
+@pytest.fixture
+def second_key(postgres: PostgresServer, database_name: str) -> Iterator[Key]:
+    """Another key of the client ``default``."""
+    key = Key.new()
+    admit(
+        postgres.port,
+        database_name,
+        "default",
+        key,
+        KeySpec(frozenset(Scope), rate_limit_per_minute=10**6, burst=10**6),
+    )
+    yield key
+    gone = f"DELETE FROM api_keys WHERE key_id = '{key.key_id}'"  # noqa: S608
+    postgres.execute(gone, database_name)
+
+
+@pytest.mark.parametrize("end", [revoked, expiring])
+def test_events_end_with_the_key_they_are_told_to(
+    api: ServiceProcess, database: Database, second_key: Key, end: Callable[[Database, Key], None]
+) -> None:
+    job_id = insert(database)
+    key = {"X-API-Key": second_key.text}
+    with (
+        listening(api, job_id) as theirs,
+        httpx.stream("GET", f"{api.url}{JOBS}/{job_id}/events", headers=key, timeout=60) as answer,
+    ):
+        stream = Events(answer)
+        eventually(lambda: stream.names() == ["submitted"], within_seconds=10, what="the beginning")
+        end(database, second_key)
+        assert stream.ended.wait(20)
+        assert not theirs.ended.is_set()
+        with database.transaction() as connection:
+            JobRepository(connection).cancel(job_id, "default")
+        assert theirs.ended.wait(10)
+    assert theirs.names() == ["submitted", "cancelled"]
+    assert stream.names() == ["submitted"]
+    assert httpx.get(f"{api.url}{JOBS}/{job_id}/events", headers=key).status_code == 401
+    assert [line["key_id"] for line in api.events("stream_standing_lost")][-1:] == [second_key.key_id]
+
+
+def test_a_result_is_cut_when_its_reader_loses_the_key(
+    api: ServiceProcess, database: Database, second_key: Key
+) -> None:
+    job_id = finished(database, 3000, "jsonb_build_object('n', n, 'text', repeat('x', 20000))")
+    url, key = f"{api.url}{JOBS}/result/{job_id}?format=ndjson", {"X-API-Key": second_key.text}
+    with httpx.stream("GET", url, headers=key, timeout=60) as answer:
+        chunks = answer.iter_bytes()
+        next(chunks)
+        revoked(database, second_key)
+        eventually(
+            lambda: httpx.get(f"{api.url}{JOBS}", headers=key).status_code == 401,
+            within_seconds=15,
+            what="the key is refused",
+        )
+        time.sleep(ASK_AGAIN_SECONDS)
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            for _ in chunks:
+                pass
+    cut = [line["reason"] for line in api.events("result_stream_cut") if line["job_id"] == job_id]
+    assert cut == ["standing_lost"]
 
 
 def test_a_client_has_so_many_streams_and_no_more(start: Start, database: Database) -> None:
