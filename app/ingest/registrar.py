@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from app.database.engine import Database
 from app.ingest.repository import Known, LedgerFile, LedgerRepository, Sighting
+from app.jobs.errors import QueueFullError
 from app.jobs.service import JobService
 from app.jobs.submission import Submission
 from app.models import FileState
@@ -57,49 +59,71 @@ class Registrar:
     def register(
         self, sightings: Iterable[Sighting], *, cause: str, request_id: str, again: Again = Again.NO
     ) -> Found:
-        """Make jobs for what is new. Raises ``DatabaseUnavailableError``; what was made then stays."""
-        counts: Counter[bool] = Counter()
-        for client_id, group in itertools.groupby(sightings, lambda one: one.place.client_id):
-            while batch := list(itertools.islice(group, BATCH_MAX)):
-                known = self._known(client_id, batch)
-                for sighting in batch:
-                    held = known.get((sighting.place.key, sighting.version))
-                    counts[self._one(sighting, held, request_id, again)] += 1
-        metrics.INGEST_SEEN.labels(cause).inc(counts[True])
-        return Found(counts[True], counts[False])
+        """Make jobs for what is new: a few statements for many files of many clients.
 
-    def _known(self, client_id: str, batch: Sequence[Sighting]) -> dict[tuple[str, str], Known]:
+        Raises:
+            DatabaseUnavailableError: What was made before stays.
+            QueueFullError: Too many jobs of a client are waiting; all that there was room for is made.
+
+        """
+        counts: Counter[str] = Counter()
+        rest = iter(sightings)
+        while batch := list(itertools.islice(rest, BATCH_MAX)):
+            counts.update(self._batch(batch, request_id, again))
+        metrics.INGEST_SEEN.labels(cause).inc(counts["new"])
+        if counts["refused"]:
+            raise QueueFullError
+        return Found(counts["new"], counts["known"])
+
+    def _batch(self, batch: Sequence[Sighting], request_id: str, again: Again) -> dict[str, int]:
         with self._database.transaction() as connection:
+            known = LedgerRepository(connection, self._bucket).known(one.place for one in batch)
+        wanted = {
+            which: sighting
+            for sighting in reversed(batch)  # of two that tell of the same version the first counts
+            if (held := known.get(which := (sighting.place.key, sighting.version))) is None
+            or _wanted_again(sighting, held, again)
+        }
+        admitted = self._admitted(list(wanted.values()))
+        made = self._make(admitted, known, request_id) if admitted else 0
+        refused = len(wanted) - len(admitted)
+        return {"new": made, "refused": refused, "known": len(batch) - made - refused}
+
+    def _admitted(self, wanted: Sequence[Sighting]) -> list[Sighting]:
+        room = self._jobs.room(Counter(one.place.client_id for one in wanted))
+        admitted = []
+        for sighting in wanted:
+            if room[sighting.place.client_id] > 0:
+                room[sighting.place.client_id] -= 1
+                admitted.append(sighting)
+        return admitted
+
+    def _make(
+        self, sightings: Sequence[Sighting], known: Mapping[tuple[str, str], Known], request_id: str
+    ) -> int:
+        def enter(connection: Connection, job_ids: Sequence[UUID]) -> set[UUID]:
             ledger = LedgerRepository(connection, self._bucket)
-            return ledger.known(client_id, [one.place.key for one in batch])
+            new: dict[UUID, Sighting] = {}
+            old: dict[UUID, tuple[int, dt.datetime]] = {}
+            for job_id, one in zip(job_ids, sightings, strict=True):
+                held = known.get((one.place.key, one.version))
+                if held is None:
+                    new[job_id] = one
+                else:
+                    old[job_id] = (held.file.id, one.modified_at)
+            return ledger.add(new) | ledger.reopen(old)
 
-    def _one(self, sighting: Sighting, held: Known | None, request_id: str, again: Again) -> bool:
-        place = sighting.place
-
-        def enter(connection: Connection, job_id: UUID) -> None:
-            ledger = LedgerRepository(connection, self._bucket)
-            if held is None:
-                entered = ledger.add(sighting, job_id)
-            else:
-                entered = ledger.reopen(held.file.id, job_id, sighting.modified_at)
-            if not entered:
-                raise _TakenError
-
-        if held is not None and not _wanted_again(sighting, held, again):
-            return False
-        try:
-            self._jobs.accept(
-                self._submission(place.client_id, place.key, sighting.version, request_id), also=enter
-            )
-        except _TakenError:
-            return False
-        return True
+        submissions = [
+            self._submission(one.place.client_id, one.place.key, one.version, request_id) for one in sightings
+        ]
+        return self._jobs.accept_many(submissions, enter)
 
     def replay(self, file: LedgerFile, *, request_id: str) -> UUID | None:
         """Load a version again. Return the job, or None if one is about to."""
 
         def enter(connection: Connection, job_id: UUID) -> None:
-            if not LedgerRepository(connection, self._bucket).reopen(file.id, job_id, file.modified_at):
+            ledger = LedgerRepository(connection, self._bucket)
+            if not ledger.reopen({job_id: (file.id, file.modified_at)}):
                 raise _TakenError
 
         try:

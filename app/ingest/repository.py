@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -59,11 +59,18 @@ class Current:
 
 _COLUMNS = "id, client_id, key, version, day, dataset, size, modified_at, state, job_id"
 
+# In one order, as whoever adds the same files at the same time: out of order they would wait for each other.
 _ADD = text(
     """
     INSERT INTO ingest_files (client_id, bucket, key, version, day, dataset, size, modified_at, job_id)
-    VALUES (:client_id, :bucket, :key, :version, :day, :dataset, :size, :modified_at, :job_id)
+    SELECT client_id, :bucket, key, version, day, dataset, size, modified_at, job_id
+    FROM unnest(CAST(:client_ids AS text[]), CAST(:keys AS text[]), CAST(:versions AS text[]),
+                CAST(:days AS date[]), CAST(:datasets AS text[]), CAST(:sizes AS bigint[]),
+                CAST(:modified_ats AS timestamptz[]), CAST(:job_ids AS uuid[]))
+         AS given (client_id, key, version, day, dataset, size, modified_at, job_id)
+    ORDER BY client_id, key, version
     ON CONFLICT ON CONSTRAINT ingest_files_once DO NOTHING
+    RETURNING job_id
     """
 )
 
@@ -73,17 +80,28 @@ _KNOWN = text(
            (SELECT max(other.modified_at) FROM ingest_files AS other
             WHERE other.client_id = f.client_id AND other.bucket = f.bucket AND other.key = f.key
               AND other.id <> f.id) AS others_modified_at
-    FROM ingest_files AS f
-    WHERE client_id = :client_id AND bucket = :bucket AND key = ANY(:keys)
+    FROM unnest(CAST(:client_ids AS text[]), CAST(:keys AS text[])) AS given (of_client, of_key)
+    JOIN ingest_files AS f ON f.client_id = of_client AND f.bucket = :bucket AND f.key = of_key
     """  # noqa: S608  a constant
 )
 
 _REOPEN = text(
     """
-    UPDATE ingest_files
-    SET state = 'pending', job_id = :job_id, error = NULL, updated_at = now(),
-        modified_at = greatest(modified_at, :modified_at)
-    WHERE id = :id AND state <> 'pending'
+    WITH ended AS (
+        SELECT f.id, given.job_id, given.modified_at
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:job_ids AS uuid[]), CAST(:modified_ats AS timestamptz[]))
+             AS given (id, job_id, modified_at)
+        JOIN ingest_files AS f ON f.id = given.id
+        WHERE f.state <> 'pending'
+        ORDER BY f.id
+        FOR UPDATE OF f
+    )
+    UPDATE ingest_files AS f
+    SET state = 'pending', job_id = ended.job_id, error = NULL, updated_at = now(),
+        modified_at = greatest(f.modified_at, ended.modified_at)
+    FROM ended
+    WHERE f.id = ended.id
+    RETURNING f.job_id
     """
 )
 
@@ -171,34 +189,43 @@ class LedgerRepository:
         self._connection = connection
         self._bucket = bucket
 
-    def add(self, sighting: Sighting, job_id: UUID) -> bool:
-        """Add a version that is to be loaded by this job. Return False if the ledger has it."""
-        place = sighting.place
+    def add(self, sightings: Mapping[UUID, Sighting]) -> set[UUID]:
+        """Add versions, each to be loaded by its job. Return the jobs of those that the ledger had not."""
+        if not sightings:
+            return set()
+        given = list(sightings.values())
         values = {
-            "client_id": place.client_id,
             "bucket": self._bucket,
-            "key": place.key,
-            "version": sighting.version,
-            "day": place.day,
-            "dataset": place.dataset,
-            "size": sighting.size,
-            "modified_at": sighting.modified_at,
-            "job_id": job_id,
+            "client_ids": [one.place.client_id for one in given],
+            "keys": [one.place.key for one in given],
+            "versions": [one.version for one in given],
+            "days": [one.place.day for one in given],
+            "datasets": [one.place.dataset for one in given],
+            "sizes": [one.size for one in given],
+            "modified_ats": [one.modified_at for one in given],
+            "job_ids": [str(job_id) for job_id in sightings],
         }
-        return self._connection.execute(_ADD, values).rowcount == 1
+        return {row.job_id for row in self._connection.execute(_ADD, values)}
 
-    def known(self, client_id: str, keys: Sequence[str]) -> dict[tuple[str, str], Known]:
+    def known(self, places: Iterable[Place]) -> dict[tuple[str, str], Known]:
         """Return what the ledger has of these keys, by key and version."""
-        values = {"client_id": client_id, "bucket": self._bucket, "keys": list(keys)}
+        owners = {place.key: place.client_id for place in places}
+        values = {"bucket": self._bucket, "keys": list(owners), "client_ids": list(owners.values())}
         return {
             (row.key, row.version): Known(_file(row), row.others_modified_at)
             for row in self._connection.execute(_KNOWN, values)
         }
 
-    def reopen(self, file_id: int, job_id: UUID, modified_at: dt.datetime) -> bool:
-        """Let this job load a version again. Return False if one is about to."""
-        values = {"id": file_id, "job_id": job_id, "modified_at": modified_at}
-        return self._connection.execute(_REOPEN, values).rowcount == 1
+    def reopen(self, again: Mapping[UUID, tuple[int, dt.datetime]]) -> set[UUID]:
+        """Let jobs load versions again, by id, put at this time. Return the jobs of those not pending."""
+        if not again:
+            return set()
+        values = {
+            "job_ids": [str(job_id) for job_id in again],
+            "ids": [file_id for file_id, _ in again.values()],
+            "modified_ats": [modified_at for _, modified_at in again.values()],
+        }
+        return {row.job_id for row in self._connection.execute(_REOPEN, values)}
 
     def of_job(self, job_id: UUID) -> LedgerFile | None:
         """Return the version that a job is to load, unless another job was made for it since."""

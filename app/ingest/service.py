@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
 
 from app.database.engine import Database
-from app.errors import FieldError, InvalidRequestError
+from app.errors import DatabaseUnavailableError, FieldError, InvalidRequestError
 from app.ingest.errors import FileNotFoundInLedgerError, RunNotFoundError
-from app.ingest.events import heard
+from app.ingest.events import Heard, heard
 from app.ingest.layout import client_prefix
 from app.ingest.listing import Spec, own_prefix
 from app.ingest.reading import LedgerReading
@@ -39,6 +40,10 @@ SYSTEM_CLIENT = "dcs-system"
 """Whom the jobs of scheduled listings belong to; they look at all clients."""
 
 log = structlog.get_logger()
+
+
+LISTINGS_SECONDS_MAX = 5.0
+"""For the listings of one call: each is a transaction, and the call holds the slot of a request."""
 
 
 class _WaitingError(Exception):
@@ -120,11 +125,11 @@ class IngestService:
         )
         registered = self._registrar.register(found.sightings, cause="event", request_id=request_id)
         listings = 0
-        for place in found.markers:
-            spec = Spec(place.client_id, days=(place.day,))
+        give_up_at = time.monotonic() + LISTINGS_SECONDS_MAX
+        for spec in _to_be_listed(found):
+            if time.monotonic() > give_up_at:
+                raise DatabaseUnavailableError("deadline")  # the sender comes again: all that is made stays
             listings += self._listed_on_event(spec, request_id)
-        for place in found.incomplete:
-            listings += self._listed_on_event(Spec(place.client_id, key=place.key), request_id)
         taken = EventsTaken(
             new=registered.new, known=registered.known, listings=listings, ignored=found.ignored
         )
@@ -186,3 +191,17 @@ class IngestService:
             raise FileNotFoundInLedgerError
         job_id = self._registrar.replay(file, request_id=request_id)
         return Replayed(file_id=file_id, job_id=job_id or file.job_id, already_pending=job_id is None)
+
+
+def _to_be_listed(found: Heard) -> Iterator[Spec]:
+    """Return days with a marker or with several files of untold version, and such files that are alone."""
+    keys: dict[tuple[str, dt.date], set[str]] = {}
+    for place in found.incomplete:
+        keys.setdefault((place.client_id, place.day), set()).add(place.key)
+    marked = {(place.client_id, place.day) for place in found.markers}
+    for client_id, day in sorted(marked | keys.keys()):
+        alone = keys.get((client_id, day), set())
+        if (client_id, day) in marked or len(alone) > 1:
+            yield Spec(client_id, days=(day,))
+        else:
+            yield Spec(client_id, key=alone.pop())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.jobs.errors import QueueFullError
@@ -37,20 +37,31 @@ class QueueQuota:
         """Let one more job in. Raises ``QueueFullError``."""
         if self._reserve(client_id):
             return
-        known = _Known(time.monotonic(), count())
+        if self._learn(client_id, count(), 1) == 0:
+            raise QueueFullError
+
+    def room(
+        self, wanted: Mapping[str, int], count: Callable[[Sequence[str]], Mapping[str, int]]
+    ) -> dict[str, int]:
+        """Let in up to as many more jobs as wanted, by client. Return how many; all are counted at once."""
+        unknown = [client_id for client_id, number in wanted.items() if not self._reserve(client_id, number)]
+        queued = count(unknown) if unknown else {}
+        learnt = {one: self._learn(one, queued.get(one, 0), wanted[one]) for one in unknown}
+        return {**wanted, **learnt}
+
+    def _learn(self, client_id: str, queued: int, wanted: int) -> int:
+        admitted = max(0, min(wanted, self._queued_max - queued))
         with self._lock:
             if len(self._known) >= CLIENTS_KEPT_MAX:
                 self._known.clear()
-            self._known[client_id] = known
-            if known.queued >= self._queued_max:
-                raise QueueFullError
-            known.queued += 1
+            self._known[client_id] = _Known(time.monotonic(), queued + admitted)
+        return admitted
 
-    def _reserve(self, client_id: str) -> bool:
+    def _reserve(self, client_id: str, number: int = 1) -> bool:
         with self._lock:
             known = self._known.get(client_id)
             fresh = known is not None and time.monotonic() - known.counted_at < COUNTED_SECONDS_MAX
-            if known is None or not fresh or known.queued >= NEAR * self._queued_max:
+            if known is None or not fresh or known.queued + number > NEAR * self._queued_max:
                 return False
-            known.queued += 1
+            known.queued += number
             return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -113,16 +113,43 @@ class JobService:
             if exc.outcome_unknown:
                 raise SubmissionUnknownError(exc.reason, job_id) from exc
             raise
-        metrics.JOBS_SUBMITTED.labels(submission.kind).inc()
-        clients.count_job(submission.client_id, "submitted")
-        log.info(
-            "job_submitted",
-            job_id=str(job_id),
-            client_id=submission.client_id,
-            source_type=submission.kind,
-        )
+        _tell(new)
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
+
+    def accept_many(
+        self,
+        submissions: Sequence[Submission],
+        wanted: Callable[[Connection, Sequence[UUID]], Collection[UUID]],
+    ) -> int:
+        """Store jobs without idempotency keys in one transaction. Return how many.
+
+        ``wanted`` writes what belongs to them in it, and returns those that are to be. Ask ``room`` before.
+
+        Raises:
+            DatabaseUnavailableError: None was stored, or all that were to be if its outcome is unknown.
+
+        """
+        new = [self._new_job(new_job_id(), submission) for submission in submissions]
+        with self._database.transaction() as connection:
+            chosen = wanted(connection, [job.id for job in new])
+            stored = [job for job in new if job.id in chosen]
+            if stored:
+                JobRepository(connection).insert_many(stored)
+        for job in stored:
+            _tell(job)
+        if stored:
+            self._announcer.announce()
+        return len(stored)
+
+    def room(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """Return how many of so many more jobs each client may have waiting, and count on them."""
+
+        def count(client_ids: Sequence[str]) -> Mapping[str, int]:
+            with self._database.statement() as connection:
+                return JobRepository(connection).queued_of_each(client_ids, self._queued_max)
+
+        return self._quota.room(numbers, count)
 
     def _admit(self, submission: Submission) -> JobAccepted | None:
         """Refuse a client whose queue is full, unless it only says again what it has said before."""
@@ -211,6 +238,12 @@ class JobService:
         log.info("job_replayed", job_id=str(job_id))
         self._announcer.announce()
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
+
+
+def _tell(job: NewJob) -> None:
+    metrics.JOBS_SUBMITTED.labels(job.kind).inc()
+    clients.count_job(job.client_id, "submitted")
+    log.info("job_submitted", job_id=str(job.id), client_id=job.client_id, source_type=job.kind)
 
 
 def _said_before(repository: JobRepository, submission: Submission) -> JobAccepted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,24 @@ _INSERT = text(
         VALUES (:id, :client_id, :kind, CAST(:config AS jsonb), :priority, :max_attempts, :request_id,
                 :idempotency_key, :fingerprint, :trace_context, 1)
         ON CONFLICT (client_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING id, client_id
+    )
+    INSERT INTO job_events (job_id, seq, client_id, event, epoch)
+    SELECT id, 1, client_id, 'submitted', 0 FROM job
+    """
+)
+
+_INSERT_MANY = text(
+    """
+    WITH job AS (
+        INSERT INTO jobs (id, client_id, source_type, config, priority, max_attempts, request_id,
+                          trace_context, events)
+        SELECT id, client_id, kind, CAST(config AS jsonb), priority, max_attempts, request_id,
+               trace_context, 1
+        FROM unnest(CAST(:id AS uuid[]), CAST(:client_id AS text[]), CAST(:kind AS text[]),
+                    CAST(:config AS text[]), CAST(:priority AS int[]), CAST(:max_attempts AS int[]),
+                    CAST(:request_id AS text[]), CAST(:trace_context AS text[]))
+             AS given (id, client_id, kind, config, priority, max_attempts, request_id, trace_context)
         RETURNING id, client_id
     )
     INSERT INTO job_events (job_id, seq, client_id, event, epoch)
@@ -84,6 +102,18 @@ _QUEUED_OF = text(
 )
 
 
+_QUEUED_OF_EACH = text(
+    """
+    SELECT given.client_id, (
+        SELECT count(*) FROM (
+            SELECT FROM jobs WHERE jobs.client_id = given.client_id AND state = 'queued' LIMIT :limit
+        ) AS queued
+    ) AS queued
+    FROM unnest(CAST(:client_ids AS text[])) AS given (client_id)
+    """
+)
+
+
 @dataclass(frozen=True)
 class NewJob:
     """A job to be stored, due at once."""
@@ -116,6 +146,14 @@ class Submitting(Queries):
         values = {**vars(job), "config": orjson.dumps(dict(job.config)).decode()}
         return self._connection.execute(_INSERT, values).rowcount == 1
 
+    def insert_many(self, new: Sequence[NewJob]) -> None:
+        """Store new jobs without idempotency keys, in one statement."""
+        columns = ("client_id", "kind", "priority", "max_attempts", "request_id", "trace_context")
+        values = {name: [getattr(job, name) for job in new] for name in columns}
+        values["id"] = [str(job.id) for job in new]
+        values["config"] = [orjson.dumps(dict(job.config)).decode() for job in new]
+        self._connection.execute(_INSERT_MANY, values)
+
     def find_by_key(self, client_id: str, idempotency_key: str) -> Row[Any] | None:
         """Return the job that a client's key stands for."""
         query = select(jobs).where(jobs.c.client_id == client_id, jobs.c.idempotency_key == idempotency_key)
@@ -137,3 +175,8 @@ class Submitting(Queries):
         """Return how many jobs a client has waiting, counted up to ``limit``."""
         values = {"client_id": client_id, "limit": limit}
         return int(self._connection.execute(_QUEUED_OF, values).scalar_one())
+
+    def queued_of_each(self, client_ids: Sequence[str], limit: int) -> dict[str, int]:
+        """Return the same for several clients."""
+        values = {"client_ids": list(client_ids), "limit": limit}
+        return {row.client_id: row.queued for row in self._connection.execute(_QUEUED_OF_EACH, values)}

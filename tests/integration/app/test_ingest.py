@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.event import listen, remove
 
 from app.ingest.reading import LedgerReading
 from app.models import FileState
@@ -53,6 +56,53 @@ def test_however_often_it_is_told_a_version_makes_one_job(
     assert ingestion.hear_of(key, version).known == 1
     assert ingestion.rows("SELECT count(*) FROM jobs WHERE source_type = 'ingest_file'") == [(1,)]
     assert len(ingestion.content("findings")) == 2
+
+
+def test_a_call_with_events_of_many_files_takes_few_statements(ingestion: Ingestion, day: str) -> None:
+    """Each is a way to the database and back, and the slot of a request is held meanwhile."""
+    records = [
+        event(f"{client}/{day}/{number}.csv", f"v{number}")
+        for number in range(5)  # in turns
+        for client in (f"many-{client}" for client in range(20))
+    ]
+    statements: list[str] = []
+    count = lambda *arguments: statements.append(arguments[2])  # noqa: E731
+    listen(Engine, "before_cursor_execute", count)
+    try:
+        assert ingestion.hear(*records[:-2], *records[:2]).new == 98
+    finally:
+        remove(Engine, "before_cursor_execute", count)
+    assert len(statements) <= 5
+    assert ingestion.hear(*reversed(records)).known == 98
+    sql = "SELECT count(*) FROM ingest_files JOIN jobs ON jobs.id = job_id WHERE key LIKE 'many-%'"
+    assert ingestion.rows(sql) == [(100,)]
+    sql = "SELECT count(*) FROM job_events WHERE client_id LIKE 'many-%' AND event = 'submitted'"
+    assert ingestion.rows(sql) == [(100,)]
+
+
+def test_files_of_unknown_version_are_looked_up_alone_or_by_their_day(
+    ingestion: Ingestion, s3: SeaweedServer, day: str
+) -> None:
+    alone, *others = (f"{client}/{day}/{name}.csv" for client, name in zip("abb", "123", strict=True))
+    for key in (alone, *others):
+        s3.put_csv(key, ["1,x"])
+    told = [event(key, "") for key in (alone, alone, *others, *others)]
+    assert ingestion.hear(*told).listings == 2
+    specs = [spec for (spec,) in ingestion.rows("SELECT spec FROM ingest_runs ORDER BY client_id")]
+    assert [(spec["key"], spec["days"]) for spec in specs] == [(alone, []), (None, [day])]
+    ingestion.work_until_idle()
+    assert ingestion.rows("SELECT count(*) FROM ingest_files WHERE state = 'loaded'") == [(3,)]
+
+
+def test_the_same_events_in_every_order_at_once_make_each_job_once(ingestion: Ingestion, day: str) -> None:
+    records = [event(f"acme/{day}/{number}.csv", f"v{number}") for number in range(50)]
+    with ThreadPoolExecutor(4) as callers:
+        asked = [
+            callers.submit(ingestion.hear, *(records if number % 2 else reversed(records)))
+            for number in range(12)
+        ]
+    assert sum(one.result().new for one in asked) == 50
+    assert ingestion.rows("SELECT count(*) FROM jobs WHERE source_type = 'ingest_file'") == [(50,)]
 
 
 def test_a_lost_event_is_made_up_for_by_the_scheduled_listing(
