@@ -20,6 +20,7 @@ from app.ingest.service import KIND_LIST
 from app.ingest.settings import DatasetSchema
 from app.ingest.shapes import Shape, csv_shape, jsonl_shape
 from app.ingest.spool import Spool, UnfitError
+from app.jobs.errors import QueueFullError
 from app.jobs.handlers import Attempt, Effect, Handler, JobError
 from app.jobs.repository import ClaimedJob
 from app.jobs.service import JobService
@@ -78,6 +79,15 @@ class ListHandler:
             )
         except ObjectStoreError as exc:
             raise _failed(exc) from exc
+        except QueueFullError as exc:
+            # All else is registered. What there was no room for is found again when there is.
+            raise JobError(
+                "queue_full",
+                "too many jobs of a client are waiting",
+                retryable=True,
+                retry_after_seconds=exc.retry_after_seconds,
+                attempted=False,
+            ) from exc
         log.info(
             "ingest_listing_completed",
             cause=job.config["cause"],
@@ -173,7 +183,13 @@ def handlers(settings: Settings, database: Database) -> Mapping[str, Handler]:
     if target is None:
         return {}
     store = ObjectStore(target)
-    jobs = JobService(database, catalogue(settings), Announcer(settings), max_attempts=settings.max_attempts)
+    jobs = JobService(
+        database,
+        catalogue(settings),
+        Announcer(settings),
+        max_attempts=settings.max_attempts,
+        queued_max=settings.client_queued_max,
+    )
     registrar = Registrar(database, jobs, bucket=store.bucket, max_attempts=settings.ingest_max_attempts)
     return {
         KIND_FILE: FileHandler(settings, database, store),

@@ -56,7 +56,11 @@ class Watch:
         self._settings = settings
         self._database = database
         jobs = JobService(
-            database, catalogue(settings), Announcer(settings), max_attempts=settings.max_attempts
+            database,
+            catalogue(settings),
+            Announcer(settings),
+            max_attempts=settings.max_attempts,
+            queued_max=settings.client_queued_max,
         )
         self._service = IngestService(
             database,

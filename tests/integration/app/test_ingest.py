@@ -16,7 +16,9 @@ from app.ingest.reading import LedgerReading
 from app.models import FileState
 from app.settings import Settings
 from tests.support.ingest import CLIENT, Ingestion
+from tests.support.queue import insert
 from tests.support.seaweed import SeaweedServer, event
+from tests.support.waiting import eventually
 
 
 def findings(*numbers: int, severity: str = "3") -> list[str]:
@@ -103,6 +105,34 @@ def test_the_same_events_in_every_order_at_once_make_each_job_once(ingestion: In
         ]
     assert sum(one.result().new for one in asked) == 50
     assert ingestion.rows("SELECT count(*) FROM jobs WHERE source_type = 'ingest_file'") == [(50,)]
+
+
+def test_one_clients_full_queue_keeps_no_other_clients_files_from_being_listed(
+    ingestion: Ingestion, s3: SeaweedServer, ingest_settings: Settings, day: str
+) -> None:
+    for client in ("acme", "globex"):  # in the order in which they are listed
+        for number in range(2):
+            s3.put_csv(f"{client}/{day}/{number}.csv", ["1,x"])
+    few = Ingestion(ingestion.database, s3, ingest_settings.model_copy(update={"client_queued_max": 2}))
+    for _ in range(2):
+        insert(ingestion.database, "acme")
+    few.service.schedule([dt.date.fromisoformat(day)], slot=dt.datetime.now(dt.UTC))
+    for _ in range(10):  # more often than a job is tried
+        few.rows("UPDATE jobs SET run_at = now() RETURNING 1")
+        few.work()
+    files = "SELECT client_id, state, count(*) FROM ingest_files GROUP BY 1, 2 ORDER BY 1"
+    assert few.rows(files) == [("globex", "loaded", 2)]
+    listing = "SELECT state, error ->> 'reason' FROM jobs WHERE source_type = 'ingest_list'"
+    assert few.rows(listing) == [("queued", "queue_full")]
+    few.rows("DELETE FROM jobs WHERE source_type = 'file' RETURNING 1")
+
+    def loaded() -> bool:
+        few.rows("UPDATE jobs SET run_at = now() RETURNING 1")  # however long it was to wait
+        few.work()
+        return few.rows(files) == [("acme", "loaded", 2), ("globex", "loaded", 2)]
+
+    eventually(loaded, within_seconds=10, what="the rest is listed, too")
+    assert few.rows(listing) == [("succeeded", None)]
 
 
 def test_a_lost_event_is_made_up_for_by_the_scheduled_listing(
