@@ -18,7 +18,7 @@ from app.ingest import tasks as ingest
 from app.ingest.watch import watch as ingest_watch
 from app.jobs.dispatcher import Dispatcher
 from app.jobs.handlers import Handler
-from app.jobs.leases import WATCH_SECONDS, Leases
+from app.jobs.leases import WATCH_SECONDS, Leases, bulkheads_max
 from app.jobs.reconciler import Reconciler
 from app.jobs.tasks import JobRunner
 from app.jobs.wakeups import Announcer, Listener
@@ -73,6 +73,7 @@ class Worker:
             lease_seconds=settings.lease_seconds,
             limits={kind: handler.concurrency_max for kind, handler in handlers.items()},
             client_running_max=settings.client_running_max,
+            bulkheads_max=bulkheads_max(settings.worker_threads),
         )
         self._dispatcher = Dispatcher(
             self._leases,

@@ -52,7 +52,7 @@ NOTES: Mapping[str, str] = {
     "DCS_POLL_INTERVAL_SECONDS": "How often a worker looks for jobs when nobody wakes it.",
     "DCS_RECONCILE_INTERVAL_SECONDS": "How often jobs of dead workers are taken back and figures made.",
     "DCS_PROBE_INTERVAL_SECONDS": "How often the dependencies in /health are probed.",
-    "DCS_WORKER_THREADS": "Jobs a worker runs at once.",
+    "DCS_WORKER_THREADS": "Jobs a worker runs at once; one of several is kept free of avatars and ingestion.",
     "DCS_MAX_ATTEMPTS": "After this many failed attempts a job is dead.",
     "DCS_SOURCE_TIMEOUT_SECONDS": "How long one call of a source may take.",
 }

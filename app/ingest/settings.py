@@ -58,7 +58,7 @@ class IngestSettings(BaseSettings):
     ingest_deadline_seconds: PositiveFloat = 300.0
     """How long one statement of a load may take, instead of the query deadline."""
     ingest_concurrency_max: PositiveInt = 1
-    """Files a worker process loads at once; its other threads stay free for other jobs."""
+    """Files a worker process loads at once. Of several threads one stays free of ingestion and avatars."""
     ingest_max_attempts: PositiveInt = 12
     """After this many failed attempts a file is dead: a store that is away for 6 minutes costs none."""
     ingest_file_bytes_max: PositiveInt = 4 * 1024**3

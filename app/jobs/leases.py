@@ -22,6 +22,14 @@ WATCH_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+def bulkheads_max(threads: int) -> int:
+    """Return how many jobs of kinds that may be slow a worker runs at once: one thread stays free of them.
+
+    A worker with one thread runs anything.
+    """
+    return max(1, threads - 1)
+
+
 @dataclass(eq=False)
 class Held:
     """A job in progress. ``expires_at`` is monotonic and never later than what the database knows."""
@@ -40,7 +48,11 @@ class Held:
 
 
 class Leases:
-    """All jobs in progress in this process. ``limits``: how many of each kind there may be, None for any."""
+    """All jobs in progress in this process.
+
+    ``limits``: how many of each kind there may be, None for any; ``bulkheads_max``: how many of those that
+    are limited together.
+    """
 
     def __init__(
         self,
@@ -50,7 +62,9 @@ class Leases:
         lease_seconds: float,
         limits: Mapping[str, int | None],
         client_running_max: int | None = None,
+        bulkheads_max: int | None = None,
     ) -> None:
+        self._bulkheads_max = bulkheads_max
         self._database = database
         self._owner = owner
         self._limits = limits
@@ -65,7 +79,7 @@ class Leases:
 
         Also return whether others were taking some at that moment.
         """
-        wanted = Wanted(self._rooms(), limit, idle)
+        wanted = Wanted(self._rooms(), limit, idle, self._bulkheads_room())
         asked_at = time.monotonic()
         capped = self._client_running_max is not None
         with self._database.transaction() if capped else self._database.statement() as connection:
@@ -93,6 +107,13 @@ class Leases:
             for kind, limit in self._limits.items()
             if limit is None or running[kind] < limit
         }
+
+    def _bulkheads_room(self) -> int | None:
+        if self._bulkheads_max is None:
+            return None
+        with self._lock:
+            running = sum(self._limits.get(held.job.source_type) is not None for held in self._held.values())
+        return max(0, self._bulkheads_max - running)
 
     def drop(self, ended: Iterable[Held]) -> None:
         """Forget jobs that have ended here."""

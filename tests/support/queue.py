@@ -51,9 +51,10 @@ def claim(
     idle: int | None = None,
     rooms: dict[str, int | None] | None = None,
     client_running_max: int | None = None,
+    bulkheads: int | None = None,
 ) -> list[ClaimedJob]:
     """Claim up to ``limit`` jobs as a worker would."""
-    wanted = Wanted(rooms or dict.fromkeys(KINDS), limit, limit if idle is None else idle)
+    wanted = Wanted(rooms or dict.fromkeys(KINDS), limit, limit if idle is None else idle, bulkheads)
     with database.transaction() as connection:
         jobs, _ = JobRepository(connection).claim(
             owner="w", lease_seconds=LEASE_SECONDS, wanted=wanted, client_running_max=client_running_max

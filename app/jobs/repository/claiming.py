@@ -70,9 +70,16 @@ _CLAIM = text(
                row_number() OVER (PARTITION BY delicate ORDER BY rank DESC, share, run_at, id) AS of_delicacy
         FROM shared
         WHERE share <= :client_running_max
-    ), candidates AS MATERIALIZED (
-        SELECT id, rank, share, run_at FROM ordered
+    ), fitting AS (
+        SELECT id, rank, share, run_at, room < :any_number AS bulkhead,
+               row_number() OVER (
+                   PARTITION BY room < :any_number ORDER BY rank DESC, share, run_at, id
+               ) AS number
+        FROM ordered
         WHERE of_kind <= room AND (NOT delicate OR of_delicacy <= :idle)
+    ), candidates AS MATERIALIZED (
+        SELECT id, rank, share, run_at FROM fitting
+        WHERE NOT bulkhead OR number <= :bulkheads_room
         ORDER BY rank DESC, share, run_at, id
         LIMIT greatest(32, 4 * :limit)
     ), picked AS (
@@ -160,11 +167,13 @@ class Wanted:
     """What a worker would take: ``rooms`` is how many of each kind (None: any), ``limit`` how many in all.
 
     ``idle`` of them start at once, the others are held in store for threads that will soon be free.
+    ``bulkheads_room``: how many of all the kinds that are limited together; None: as many as each may.
     """
 
     rooms: Mapping[str, int | None]
     limit: int
     idle: int
+    bulkheads_room: int | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,8 @@ class Claiming(Queries):
             "rooms": [_ANY_NUMBER if room is None else room for room in wanted.rooms.values()],
             "limit": wanted.limit,
             "idle": wanted.idle,
+            "any_number": _ANY_NUMBER,
+            "bulkheads_room": _ANY_NUMBER if wanted.bulkheads_room is None else wanted.bulkheads_room,
             "client_running_max": _ANY_NUMBER if client_running_max is None else client_running_max,
             "priority_max": PRIORITY_MAX,
             "aging_seconds": AGING_SECONDS,

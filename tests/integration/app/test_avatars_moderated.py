@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.database.engine import Database
+from app.ingest.listing import Spec
 from tests.support.avatars import PATH, ended, post, request
 from tests.support.postgres import PostgresServer
 from tests.support.programs import HTTP, Program, running
+from tests.support.queue import insert
 from tests.support.service import ServiceProcess
+from tests.support.upstream import Mood, Upstream
 from tests.support.waiting import eventually
 
 SLOW_SECONDS = 10
@@ -177,6 +182,50 @@ def test_an_answer_that_helps_nobody_ends_it_at_once(
         assert (status["status"], status["attempt"]) == ("failed", 1)
         assert status["error"]["reason"] == "moderation_client_error"
         assert lost.metric("dcs_moderation_requests_total", outcome="client_error") == 1
+
+
+def test_a_slow_moderation_and_a_slow_store_leave_a_thread_to_others(  # noqa: PLR0917  fixtures
+    api: ServiceProcess,
+    http_settings: dict[str, str],
+    behave: Callable[..., None],
+    upstream: Upstream,
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    behave(slow_rate=1, slow_seconds=SLOW_SECONDS)
+    (tmp_path / "key").write_text("any")
+    spec = Spec(client_id="acme", prefix="acme/")
+    avatar = post(api, json={"prompt": "a slow one"}).json()["job_id"]
+    listing = insert(database, kind="ingest_list", config={"spec": spec.as_config(), "cause": "manual"})
+    settings = {
+        **http_settings,
+        "DCS_WORKER_THREADS": "2",
+        "DCS_AVATARS_MODERATION_TIMEOUT_SECONDS": "15",
+        "DCS_DRAIN_TIMEOUT_SECONDS": "0.5",
+        "DCS_INGEST_BUCKET": "landing",
+        "DCS_S3_ENDPOINT": upstream.url,
+        "DCS_S3_ACCESS_KEY_FILE": str(tmp_path / "key"),
+        "DCS_S3_SECRET_KEY_FILE": str(tmp_path / "key"),
+        "DCS_S3_READ_TIMEOUT_SECONDS": "30",
+    }
+    upstream.hold()
+
+    def running() -> list[str]:
+        jobs = api.get("/api/v1/jobs", params={"status": "running"}).json()["jobs"]
+        return [job["job_id"] for job in jobs if job["job_id"] in {avatar, str(listing)}]
+
+    with closing(ServiceProcess("app.worker", settings)) as worker:
+        worker.wait_until_live()
+        eventually(running, within_seconds=10, what="one of the two runs")
+        file = api.trigger("file", {"path": "acme/assets.csv"}).json()["job_id"]
+        eventually(
+            lambda: api.get(f"/api/v1/jobs/status/{file}").json()["status"] == "succeeded",
+            within_seconds=SLOW_SECONDS - 2,
+            what="a file job runs beside them",
+        )
+        assert len(running()) == 1
+    upstream.mood = Mood.ERROR  # no listing of a bucket, either
+    upstream.released.set()
 
 
 def test_answers_of_ten_seconds_starve_nobody(

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
+from app.jobs.leases import Held, Leases, bulkheads_max
 from app.jobs.repository import ClaimedJob, JobRepository, Succeeded, Wanted
 from app.sources import encoded
 from tests.support.databases import open_database, target
@@ -83,6 +84,49 @@ def test_a_full_bulkhead_hides_no_other_kind(database: Database) -> None:
     kinds = [job.source_type for job in claim(database, 8, rooms={"api": 2, "file": None})]
     assert Counter(kinds) == {"api": 2, "file": 4}
     assert claim(database, 8, rooms={"file": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("bulkheads", "taken"),
+    [
+        (0, {"file": 4}),
+        (1, {"avatar": 1, "file": 4}),
+        (2, {"avatar": 1, "ingest_file": 1, "file": 4}),
+        (3, {"avatar": 1, "ingest_file": 2, "file": 4}),
+        (None, {"avatar": 1, "ingest_file": 2, "file": 4}),
+    ],
+)
+def test_bulkheads_have_one_room_together(
+    database: Database, bulkheads: int | None, taken: dict[str, int]
+) -> None:
+    insert_many(database, "default", 50, kind="avatar", priority=9)
+    insert_many(database, "default", 50, kind="ingest_file", priority=8)
+    insert_many(database, "default", 4, kind="file")
+    rooms = {"avatar": 1, "ingest_file": 2, "file": None}
+    kinds = [job.source_type for job in claim(database, 8, rooms=rooms, bulkheads=bulkheads)]
+    assert Counter(kinds) == taken
+
+
+def test_a_worker_keeps_a_thread_free_of_bulkheads(database: Database) -> None:
+    for kind in ("avatar", "ingest_file", "file"):
+        insert_many(database, "default", 2, kind=kind)
+    limits = {"avatar": 1, "ingest_file": 1, "file": None}
+    leases = Leases(database, owner="w", lease_seconds=60, limits=limits, bulkheads_max=bulkheads_max(2))
+
+    def claimed(limit: int) -> list[Held]:
+        return leases.claim(limit=limit, idle=limit)[0]
+
+    first, second = claimed(1), claimed(1)
+    assert [held.job.source_type for held in (*first, *second)] == ["avatar", "file"]
+    leases.drop(second)
+    assert [held.job.source_type for held in claimed(2)] == ["file"]
+    leases.drop(first)
+    assert [held.job.source_type for held in claimed(2)] == ["avatar"]
+
+
+@pytest.mark.parametrize(("threads", "bulkheads"), [(1, 1), (2, 1), (3, 2), (16, 15)])
+def test_a_worker_with_one_thread_runs_anything(threads: int, bulkheads: int) -> None:
+    assert bulkheads_max(threads) == bulkheads
 
 
 def test_a_client_never_runs_more_than_its_cap(database: Database) -> None:
