@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 import sqlalchemy
 import structlog
+from psycopg2 import errors
 from sqlalchemy import Connection
 
 from app.database.deadline import DeadlineConnection
@@ -20,6 +21,7 @@ from app.ingest.repository import Current, LedgerFile, LedgerRepository
 from app.ingest.shapes import Shape
 from app.ingest.spool import Spool, UnfitError
 from app.ingest.staging import UNREADABLE, Staging
+from app.jobs.handlers import JobError
 from app.jobs.repository import ClaimedJob
 from app.models import FileState
 from app.telemetry.metrics import ingest as metrics
@@ -69,7 +71,7 @@ class LoadFile:
         ledger = LedgerRepository(connection, self.bucket)
         raw = connection.connection.driver_connection
         assert isinstance(raw, DeadlineConnection)  # noqa: S101  the engine's own, for the type checker
-        with raw.within(self.limits.deadline_seconds), _as_sqlalchemy(connection, raw):
+        with raw.within(self.limits.deadline_seconds), _too_slow(), _as_sqlalchemy(connection, raw):
             with raw.cursor() as cursor:
                 self._prepare(cursor)
             if not ledger.lock(self.file):
@@ -163,6 +165,25 @@ class LoadFile:
 
 def _error(reason: str, exc: BaseException) -> dict[str, str]:
     return {"reason": reason, "message": str(exc).strip()[:2000]}
+
+
+@contextmanager
+def _too_slow() -> Iterator[None]:
+    """Tell a load that the database has stopped from a database that is away, for which a worker waits."""
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as exc:
+        if isinstance(exc.orig, errors.QueryCanceled):
+            message = "the database did not load the file within DCS_INGEST_DEADLINE_SECONDS"
+            raise JobError("load_timeout", message, retryable=True) from exc
+        if isinstance(exc.orig, errors.LockNotAvailable):
+            # Nobody's fault: it costs no attempt, and the thread is free for others meanwhile.
+            message = "another file of the dataset is being loaded"
+            seconds = LOCK_TIMEOUT_MS / 1000
+            raise JobError(
+                "dataset_busy", message, retryable=True, retry_after_seconds=seconds, attempted=False
+            ) from exc
+        raise
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Effect(Protocol):
         """
 
     def apply(self, connection: Connection, job: ClaimedJob) -> int:
-        """Write it. Return how many records the job has now."""
+        """Write it. Return how many records the job has now. ``JobError`` undoes it, and ends the attempt."""
 
 
 @runtime_checkable

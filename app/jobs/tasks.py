@@ -136,17 +136,16 @@ class JobRunner:
         progress.check()  # it may have been cancelled before any thread was free for it
         try:
             effect = handler.run(Attempt(job, progress))
-        except JobError as exc:
+            if isinstance(effect, StoreRecords) and len(effect.collected.body) <= BODY_BYTES_MAX:
+                return [Done(held, effect, started)]
+            self._succeed(held, effect, started)
+        except JobError as exc:  # of the work, or of what it was to leave behind
             if exc.retryable:
                 self._retry_or_bury(
                     held, started, exc.reason, str(exc), exc.retry_after_seconds, attempted=exc.attempted
                 )
             else:
                 self._give_up(held, started, JobState.FAILED, exc.reason, str(exc))
-            return []
-        if isinstance(effect, StoreRecords) and len(effect.collected.body) <= BODY_BYTES_MAX:
-            return [Done(held, effect, started)]
-        self._succeed(held, effect, started)
         return []
 
     def _succeed(self, held: Held, effect: Effect, started: float, unsure: bool = False) -> None:  # noqa: FBT001, FBT002

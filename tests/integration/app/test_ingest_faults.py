@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
 from app.models import FileState
 from app.settings import Settings
@@ -128,3 +129,30 @@ def test_a_cancelled_job_leaves_the_file_for_another_day(
     assert [one.error.reason for one in page.files if one.error] == ["cancelled"]
     ingestion.load(day)
     assert outcomes(ingestion) == [("loaded", "")]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("SELECT pg_advisory_xact_lock(hashtextextended('acme/findings', 20251))", "dataset_busy", 0),
+        ("LOCK TABLE ingested_rows IN EXCLUSIVE MODE", "load_timeout", 1),
+    ],
+    ids=lambda case: case[1],
+)
+def test_a_load_that_is_too_slow_is_told_from_a_database_that_is_away(
+    ingestion: Ingestion, day: str, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
+) -> None:
+    held, reason, attempts = case
+    monkeypatch.setattr("app.ingest.load.LOCK_TIMEOUT_MS", 200 if reason == "dataset_busy" else 10_000)
+    settings = ingestion.settings.model_copy(update={"ingest_deadline_seconds": 1.0})
+    hasty = Ingestion(ingestion.database, ingestion.s3, settings)
+    key = f"acme/{day}/findings.csv"
+    hasty.hear_of(key, ingestion.s3.put_csv(key, ROWS[:3], HEADER))
+    with ingestion.database.transaction() as connection:
+        connection.execute(text(held))
+        assert hasty.work() == 1
+    job = "SELECT state, error ->> 'reason', attempt - rescues FROM jobs"
+    assert hasty.rows(job) == [("queued", reason, attempts)]
+    hasty.rows("UPDATE jobs SET run_at = now() RETURNING 1")
+    hasty.work_until_idle()
+    assert outcomes(hasty) == [("loaded", "")]
