@@ -37,8 +37,8 @@ LAST_SECONDS = 1.5
 """What the dispatcher and the finisher have at least to come to an end: one wait each, at the same time."""
 RELEASE_SECONDS_MAX = 1.5
 """Of a database that does not answer: the leases of the jobs end by themselves."""
-# Dispatcher, finisher, heart and reconciler each need a connection beside the job threads.
-EXTRA_CONNECTIONS = 4
+# Dispatcher, finisher, heart, reconciler and watch of the bucket need one each, beside the job threads.
+EXTRA_CONNECTIONS = 5
 
 log = structlog.get_logger()
 
