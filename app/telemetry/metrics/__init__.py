@@ -13,7 +13,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 JOB_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SOURCE_TYPES = ("api", "database", "file", "s3")
-KINDS_OF_JOBS = (*SOURCE_TYPES, "avatar")
+KINDS_OF_JOBS = (*SOURCE_TYPES, "avatar", *ingest.KINDS)
 
 BUILD_INFO = Gauge("dcs_build_info", "Always 1; the version is a label.", ["version"])
 
