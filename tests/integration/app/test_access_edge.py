@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -117,6 +118,31 @@ def test_two_keys_are_active_and_no_third(apis: list[ServiceProcess], client: Cl
     listed = get(apis[0], KEYS, client.headers)
     assert len(listed.json()["keys"]) == 2
     assert made[0].json()["secret"] not in listed.text
+
+
+def test_two_who_make_a_key_at_once_count_each_other(
+    apis: list[ServiceProcess], client: Client, postgres: PostgresServer, database_name: str
+) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    second = Key.new()
+
+    def create() -> httpx.Response:
+        return apis[0].post(KEYS, client=None, headers=client.headers, json={"scopes": ["jobs:read"]})
+
+    with (
+        closing(open_database(target(postgres.port, database_name))) as opened,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        with opened.transaction() as connection:
+            repository = KeyRepository(connection)
+            assert repository.lock_client(client.name)
+            assert repository.count_active(client.name) == 1
+            repository.insert(
+                client.name, second.key_id, Peppers().hash(second), KeySpec(frozenset({Scope.ADMIN}))
+            )
+            answer = thread.submit(create)
+            eventually(lambda: postgres.rows(waiting, database_name), within_seconds=5, what="one waits")
+        assert answer.result().status_code == 409
 
 
 def test_a_key_gives_away_no_more_than_it_has(
