@@ -37,7 +37,13 @@ class ServiceProcess:
     """``python -m app.main`` or ``app.worker`` on a port of its own."""
 
     def __init__(
-        self, module: str, settings: Mapping[str, str], *, port: int | None = None, root: Path = ROOT
+        self,
+        module: str,
+        settings: Mapping[str, str],
+        *,
+        port: int | None = None,
+        root: Path = ROOT,
+        stdout: int | None = None,
     ) -> None:
         self.port = port or free_port()
         self._database_port = int(settings.get("DCS_DATABASE_PORT", "0"))
@@ -49,7 +55,7 @@ class ServiceProcess:
             [sys.executable, "-m", module],
             cwd=root,
             env=service_environment({**settings, "DCS_PORT": str(self.port)}),
-            stdout=self._output,
+            stdout=self._output if stdout is None else stdout,
             stderr=subprocess.STDOUT,
         )
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
@@ -69,3 +75,27 @@ def test_every_line_about_a_request_or_a_job_names_its_trace_and_every_call_is_a
         ("api", server, 200, 2),
     }
     assert all(line["duration_ms"] >= 0 for line in calls)
+
+
+@pytest.mark.parametrize("log", ["a full disk", "a reader that has gone"])
+def test_a_service_whose_log_cannot_be_written_serves_and_works(
+    service_settings: dict[str, str], log: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        if log == "a full disk":
+            out = stack.enter_context(Path("/dev/full").open("wb")).fileno()
+        else:
+            reader, out = os.pipe()
+            os.close(reader)
+            stack.callback(os.close, out)
+        api, worker = (
+            stack.enter_context(closing(ServiceProcess(module, service_settings, stdout=out)))
+            for module in ("app.main", "app.worker")
+        )
+        api.wait_until_live()
+        accepted = api.trigger("file", FILE)
+        assert accepted.status_code == 202
+        ended(api, accepted.json()["job_id"], "succeeded")
+        for process in (api, worker):
+            assert process.metric("dcs_log_lines_lost_total") > 0
+            assert process.terminate() == 0
