@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import http.client
+import json
 import re
 import select
 import socket
@@ -212,6 +214,21 @@ def test_what_nginx_answers_itself_is_a_problem_with_the_headers_of_every_answer
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
         assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/metrics/", "/metrics?x=1", "//metrics", "/%6Detrics", "/a/../metrics"]
+)
+def test_figures_are_for_those_who_reach_an_api_itself(front: Front, path: str) -> None:
+    host, port = urlsplit(front.url).hostname, urlsplit(front.url).port
+    with contextlib.closing(http.client.HTTPConnection(str(host), port, timeout=10)) as connection:
+        connection.request("GET", path)  # as it is written
+        answer = connection.getresponse()
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["status"]) == (404, 404)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert front.requests("GET") == 0
+    assert httpx.get(f"{front.url}/metrics-of-mine").status_code == 200
 
 
 def test_the_access_log_is_json_with_the_request_id(front: Front) -> None:
