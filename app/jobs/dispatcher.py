@@ -83,6 +83,7 @@ class Dispatcher:
         """Claim until stopped."""
         while not self._stopping.is_set():
             self._give_back_stale()
+            self._leases.give_back_unheard()
             with self._wanted:
                 if self._lacking() <= 0:
                     self._wanted.wait(LOOK_SECONDS)

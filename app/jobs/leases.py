@@ -12,12 +12,15 @@ from uuid import UUID
 import structlog
 
 from app.database.engine import DATABASE_ERRORS, Database
+from app.errors import DatabaseUnavailableError
 from app.jobs.repository import ClaimedJob, JobRepository, Progressed, Wanted
 from app.telemetry import metrics
 from app.telemetry.tracing import trace_of
 
 WATCH_SECONDS = 1.0
 """How often progress is noted, and how soon a running job learns that it was cancelled."""
+TRAVEL_SECONDS = 1.0
+"""How long a question may be on its way: what is asked about the past reaches back so much more."""
 
 log = structlog.get_logger()
 
@@ -73,6 +76,9 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[UUID, Held] = {}
         self._beaten_at = 0.0
+        self._unheard_from: float | None = None
+        self._unheard_until = 0.0
+        self._unheard_asked_at = float("-inf")
 
     def claim(self, *, limit: int, idle: int) -> tuple[list[Held], bool]:
         """Take due jobs, ``idle`` of which start at once. Raises one of ``DATABASE_ERRORS``.
@@ -82,13 +88,19 @@ class Leases:
         wanted = Wanted(self._rooms(), limit, idle, self._bulkheads_room())
         asked_at = time.monotonic()
         capped = self._client_running_max is not None
-        with self._database.transaction() if capped else self._database.statement() as connection:
-            jobs, contended = JobRepository(connection).claim(
-                owner=self._owner,
-                lease_seconds=self._lease_seconds,
-                wanted=wanted,
-                client_running_max=self._client_running_max,
-            )
+        try:
+            with self._database.transaction() if capped else self._database.statement() as connection:
+                jobs, contended = JobRepository(connection).claim(
+                    owner=self._owner,
+                    lease_seconds=self._lease_seconds,
+                    wanted=wanted,
+                    client_running_max=self._client_running_max,
+                )
+        except DatabaseUnavailableError as exc:
+            if exc.outcome_unknown:
+                self._unheard_from = self._unheard_from or asked_at
+                self._unheard_until = time.monotonic() + self._lease_seconds
+            raise
         taken = [Held(job, asked_at + self._lease_seconds) for job in jobs]
         with self._lock:
             for held in taken:
@@ -97,6 +109,34 @@ class Leases:
                 self._held[held.job.id] = held
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
         return taken, contended
+
+    def give_back_unheard(self) -> None:
+        """Give back what a claim may have taken whose answer never came: else it would count as a rescue.
+
+        To be called by the thread that claims: it knows that no other claim is on its way. The one that is
+        asked for may still be: it is asked until its lease would be over.
+        """
+        since, now = self._unheard_from, time.monotonic()
+        if since is None or now - self._unheard_asked_at < WATCH_SECONDS:
+            return
+        self._unheard_asked_at = now
+        if now > self._unheard_until:
+            self._unheard_from = None
+            return
+        try:
+            with self._database.statement() as connection:
+                repository = JobRepository(connection)
+                unheard = repository.unheard(
+                    owner=self._owner,
+                    lease_seconds=self._lease_seconds,
+                    seconds=now - since + TRAVEL_SECONDS,
+                    held=[held.job.id for held in self.snapshot()],
+                )
+                released = repository.give_back(unheard) if unheard else set()
+        except DATABASE_ERRORS:
+            return
+        for job_id in released:
+            log.info("job_released", job_id=str(job_id))
 
     def _rooms(self) -> dict[str, int | None]:
         """Return how many more of each kind this process may run; None for any number."""

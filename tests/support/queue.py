@@ -52,12 +52,17 @@ def claim(
     rooms: dict[str, int | None] | None = None,
     client_running_max: int | None = None,
     bulkheads: int | None = None,
+    owner: str = "w",
+    lease_seconds: float = LEASE_SECONDS,
 ) -> list[ClaimedJob]:
     """Claim up to ``limit`` jobs as a worker would."""
     wanted = Wanted(rooms or dict.fromkeys(KINDS), limit, limit if idle is None else idle, bulkheads)
     with database.transaction() as connection:
         jobs, _ = JobRepository(connection).claim(
-            owner="w", lease_seconds=LEASE_SECONDS, wanted=wanted, client_running_max=client_running_max
+            owner=owner,
+            lease_seconds=lease_seconds,
+            wanted=wanted,
+            client_running_max=client_running_max,
         )
     return jobs
 

@@ -122,6 +122,16 @@ _BEAT = text(
     """
 )
 
+# What this owner claimed in the last so many seconds: a lease begins with its claim, so that no clocks of two
+# machines are compared.
+_UNHEARD = text(
+    """
+    SELECT id, epoch FROM jobs
+    WHERE state = 'running' AND lease_owner = :owner AND id <> ALL(CAST(:held AS uuid[]))
+      AND lease_until >= now() + make_interval(secs => :lease_seconds - :seconds)
+    """
+)
+
 _WATCH = text(
     """
     WITH held (id, epoch, done, total) AS (
@@ -239,6 +249,18 @@ class Claiming(Queries):
             "lease_seconds": lease_seconds,
         }
         return {row.id: row.cancelled for row in self._connection.execute(_BEAT, values)}
+
+    def unheard(
+        self, *, owner: str, lease_seconds: float, seconds: float, held: Sequence[UUID]
+    ) -> list[tuple[UUID, int]]:
+        """Return what ``owner`` claimed within the last ``seconds`` and does not hold: id and epoch."""
+        values = {
+            "owner": owner,
+            "lease_seconds": lease_seconds,
+            "seconds": seconds,
+            "held": [str(job_id) for job_id in held],
+        }
+        return [(row.id, row.epoch) for row in self._connection.execute(_UNHEARD, values)]
 
     def watch(self, held: Sequence[Progressed]) -> dict[UUID, bool]:
         """Note progress; return as ``beat``. The leases stay as they are."""

@@ -159,7 +159,11 @@ class Ending(Queries):
 
     def release(self, held: Sequence[ClaimedJob]) -> set[UUID]:
         """Give jobs back unharmed: the attempts do not count. Return those that were still ours to give."""
-        values = {"ids": [str(job.id) for job in held], "epochs": [job.epoch for job in held]}
+        return self.give_back([(job.id, job.epoch) for job in held])
+
+    def give_back(self, held: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        """Do the same by id and epoch."""
+        values = {"ids": [str(job_id) for job_id, _ in held], "epochs": [epoch for _, epoch in held]}
         return {row.id for row in self._connection.execute(_RELEASE, values)}
 
     def cancelled(self, job: ClaimedJob) -> None:

@@ -14,12 +14,14 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
+from app.errors import DatabaseUnavailableError
 from app.jobs.leases import Held, Leases, bulkheads_max
 from app.jobs.repository import ClaimedJob, JobRepository, Succeeded, Wanted
 from app.sources import encoded
 from tests.support.databases import open_database, target
 from tests.support.postgres import PostgresServer
 from tests.support.queue import KINDS, audit, claim, execute, insert, insert_many, row, stored
+from tests.support.tcp import TcpForwarder
 
 CLAIM_SECONDS_MAX = 0.25
 """With 100 000 queued; measured 6 ms on an idle machine of 2 cores."""
@@ -122,6 +124,43 @@ def test_a_worker_keeps_a_thread_free_of_bulkheads(database: Database) -> None:
     assert [held.job.source_type for held in claimed(2)] == ["file"]
     leases.drop(first)
     assert [held.job.source_type for held in claimed(2)] == ["avatar"]
+
+
+def test_a_claim_whose_answer_was_lost_costs_no_attempt(
+    database: Database, postgres: PostgresServer, database_name: str
+) -> None:
+    of_a_predecessor, held = insert(database), insert(database)
+    assert [job.id for job in claim(database, owner="w", lease_seconds=30)] == [of_a_predecessor]
+    with (
+        TcpForwarder(("127.0.0.1", postgres.port)) as path,
+        closing(open_database(target(path.port, database_name))) as shaky,
+    ):
+        leases = Leases(shaky, owner="w", lease_seconds=60, limits={"file": None})
+        [first], _ = leases.claim(limit=1, idle=1)
+        assert first.job.id == held
+        unheard = insert(database, max_attempts=1)
+        path.lose_answer_to(b"WITH RECURSIVE shelves")
+        with pytest.raises(DatabaseUnavailableError) as lost:
+            leases.claim(limit=1, idle=1)
+        assert lost.value.outcome_unknown
+        assert row(database, unheard).state == "running"
+        leases.give_back_unheard()
+        assert (row(database, unheard).state, row(database, unheard).attempt) == ("queued", 0)
+        assert audit(database, unheard) == ["submitted", "claimed", "released"]
+        # What it holds, and what another process of its name held before, is as it was.
+        assert [row(database, job_id).state for job_id in (held, of_a_predecessor)] == ["running"] * 2
+        [again], _ = leases.claim(limit=1, idle=1)
+        assert (again.job.id, again.job.attempt) == (unheard, 1)
+        leases.give_back_unheard()
+        assert row(database, unheard).state == "running"
+
+
+def test_a_claim_that_was_refused_gives_nothing_back(database: Database) -> None:
+    leases = Leases(database, owner="w", lease_seconds=60, limits={"file": None})
+    job_id = insert(database)
+    assert [job.id for job in claim(database, owner="w", lease_seconds=60)] == [job_id]
+    leases.give_back_unheard()
+    assert row(database, job_id).state == "running"
 
 
 @pytest.mark.parametrize(("threads", "bulkheads"), [(1, 1), (2, 1), (3, 2), (16, 15)])

@@ -236,6 +236,18 @@ def test_a_worker_outlives_a_database_that_refuses_its_queries(start: Start) -> 
     assert worker.events("worker_thread_died") == []
 
 
+def test_a_claim_whose_answer_was_lost_is_made_again_at_once(
+    start: Start, api: ServiceProcess, postgres: PostgresServer, database_name: str
+) -> None:
+    job_id = api.trigger("file", FILE).json()["job_id"]
+    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
+        path.lose_answer_to(b"WITH RECURSIVE shelves")
+        worker = start("app.worker", DCS_DATABASE_PORT=str(path.port), DCS_LEASE_SECONDS="60")
+        succeeded(api, job_id)  # long before the lease is over
+        assert job_row(postgres, database_name)[:4] == ("succeeded", 1, 2, 0)
+        assert [line["job_id"] for line in worker.events("job_released")] == [job_id]
+
+
 def test_a_commit_whose_answer_was_lost_is_a_success(
     start: Start, api: ServiceProcess, postgres: PostgresServer, database_name: str
 ) -> None:
