@@ -101,9 +101,15 @@ def _make(target: StoreTarget) -> Any:
 
 @dataclass
 class _Call:
+    status: int | None = None
     bytes: int = 0
     outcome: str = "ok"
     reason: str | None = None
+
+    def answered(self, answer: object) -> None:
+        """Take note of what the store said, good or bad, if it said anything."""
+        if isinstance(answer, dict):
+            self.status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 class ObjectStore:
@@ -130,8 +136,9 @@ class ObjectStore:
             arguments["ContinuationToken"] = token
         if delimiter is not None:
             arguments["Delimiter"] = delimiter
-        with self._call("list", prefix):
+        with self._call("list", prefix) as call:
             answer = self._client.list_objects_v2(**arguments)
+            call.answered(answer)
         objects = tuple(
             StoredObject(one["Key"], one["ETag"].strip('"'), one["Size"], one["LastModified"])
             for one in answer.get("Contents", ())
@@ -161,8 +168,9 @@ class ObjectStore:
 
     def head(self, key: str) -> StoredObject:
         """Return what is stored under a key now. Raises ``ObjectGoneError``."""
-        with self._call("head", key):
+        with self._call("head", key) as call:
             answer = self._client.head_object(Bucket=self.bucket, Key=key)
+            call.answered(answer)
         return StoredObject(key, answer["ETag"].strip('"'), answer["ContentLength"], answer["LastModified"])
 
     def fetch(
@@ -182,6 +190,7 @@ class ObjectStore:
             answer = self._client.get_object(
                 Bucket=self.bucket, Key=key, IfMatch=f'"{version}"', ChecksumMode="ENABLED"
             )
+            call.answered(answer)
             size: int = answer["ContentLength"]
             body = answer["Body"]
             try:
@@ -204,8 +213,8 @@ class ObjectStore:
 
     def copy(self, key: str, version: str, to: str, metadata: Mapping[str, str]) -> None:
         """Copy an object within the bucket if it still is this version."""
-        with self._call("copy", key):
-            self._client.copy_object(
+        with self._call("copy", key) as call:
+            answer = self._client.copy_object(
                 Bucket=self.bucket,
                 Key=to,
                 CopySource={"Bucket": self.bucket, "Key": key},
@@ -213,6 +222,7 @@ class ObjectStore:
                 Metadata=dict(metadata),
                 MetadataDirective="REPLACE",
             )
+            call.answered(answer)
 
     @contextmanager
     def _call(self, operation: str, target: str) -> Iterator[_Call]:
@@ -229,6 +239,7 @@ class ObjectStore:
                 call.reason, call.outcome = exc.reason, outcome_of(exc)
                 raise
             except FAILURES as exc:
+                call.answered(getattr(exc, "response", None))
                 error = translated(exc, target)
                 call.reason, call.outcome = error.reason, outcome_of(error)
                 raise error from exc
@@ -250,6 +261,7 @@ class ObjectStore:
             target=target,
             outcome=call.outcome,
             reason=call.reason,
+            status=call.status,
             bytes=call.bytes,
             duration_ms=round(seconds * 1000, 2),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,13 +15,21 @@ from app.telemetry.metrics import avatars as metrics
 log = structlog.get_logger()
 
 
+@dataclass
+class ModerationCall:
+    """What is said about one call."""
+
+    status: int | None = None
+    """What an HTTP server answered."""
+
+
 @contextmanager
-def moderation_call(target: str) -> Iterator[None]:
+def moderation_call(target: str) -> Iterator[ModerationCall]:
     """Do that for one call. The reason of a ``ModerationError`` is the outcome."""
-    outcome, error = "ok", None
+    call, outcome, error = ModerationCall(), "ok", None
     started = time.monotonic()
     try:
-        yield
+        yield call
     except ModerationError as exc:
         outcome, error = exc.reason, str(exc)
         raise
@@ -38,5 +47,6 @@ def moderation_call(target: str) -> Iterator[None]:
             target=target,
             outcome=outcome,
             error=error,
+            status=call.status,
             duration_ms=round(seconds * 1000, 2),
         )

@@ -15,7 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from app.avatars.moderation import CATEGORIES, Content, ModerationError, Scores
-from app.avatars.moderation.calls import moderation_call
+from app.avatars.moderation.calls import ModerationCall, moderation_call
 from app.net.breaker import Breaker, BreakerOpenError
 from app.net.targets import TargetRefusedError
 from app.sources.exchange import retry_after_seconds
@@ -67,7 +67,7 @@ class HttpModerator:
 
     def moderate(self, content: Content, *, key: str) -> Scores:
         """Ask the API, unless it has failed too often just now."""
-        with moderation_call(self._url):
+        with moderation_call(self._url) as call:
             try:
                 self._breaker.admit()
             except BreakerOpenError as exc:
@@ -75,7 +75,7 @@ class HttpModerator:
                     "breaker_open", str(exc), retry_after_seconds=exc.retry_after_seconds
                 ) from exc
             try:
-                scores = _parsed(self._post(content, key))
+                scores = _parsed(self._post(content, key, call))
             except ModerationError as exc:
                 self._tell_breaker(exc)
                 raise
@@ -99,7 +99,7 @@ class HttpModerator:
                 self._shared = self._make_client()
             return self._shared
 
-    def _post(self, content: Content, key: str) -> bytes:
+    def _post(self, content: Content, key: str, call: ModerationCall) -> bytes:
         import httpx  # noqa: PLC0415  only workers with an API to ask need it
 
         deadline = _Deadline(self._timeout_seconds)
@@ -114,6 +114,7 @@ class HttpModerator:
                     extensions={"trace": deadline.watch},
                 ) as response,
             ):
+                call.status = response.status_code
                 return _body(response)
         except TargetRefusedError as exc:
             raise ModerationError("forbidden", f"{self._url} {exc}") from exc

@@ -9,9 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from tests.support.access import DEFAULT_CLIENT
 from tests.support.postgres import PostgresServer
+from tests.support.programs import running
+from tests.support.seaweed import SeaweedServer
 from tests.support.service import ServiceProcess, Start
 from tests.support.upstream import Mood, Upstream
 from tests.support.waiting import eventually
@@ -99,3 +103,36 @@ def test_a_service_whose_log_cannot_be_written_serves_and_works(
         for process in (api, worker):
             assert process.metric("dcs_log_lines_lost_total") > 0
             assert process.terminate() == 0
+
+
+def test_every_call_of_the_store_and_of_the_moderation_is_a_line_with_what_was_answered(
+    start: Start, s3: SeaweedServer, tmp_path: Path
+) -> None:
+    s3.put(f"{DEFAULT_CLIENT}/lines.csv", "id\n1\n")
+    with running("chaos.upstreams.moderation", log=tmp_path / "moderation.log") as moderation:
+        settings = s3.settings() | {
+            "DCS_AVATARS_MODERATION": "http",
+            "DCS_AVATARS_MODERATION_URL": moderation.url,
+            "DCS_SOURCES_ALLOW": json.dumps([moderation.url]),
+        }
+        api, worker = start("app.main", **settings), start("app.worker", **settings)
+        ended(api, api.trigger("s3", {"key": "lines.csv"}).json()["job_id"], "succeeded")
+        ended(api, api.trigger("s3", {"key": "missing.csv"}).json()["job_id"], "failed")
+        for error_rate in (1, 0):
+            httpx.put(f"{moderation.url}/admin/behaviour", json={"error_rate": error_rate}).raise_for_status()
+            avatar = api.post("/api/v1/avatars", json={"prompt": f"a lighthouse {error_rate}"}).json()[
+                "job_id"
+            ]
+            if error_rate:
+                eventually(
+                    lambda: worker.events("moderation_call_completed"), within_seconds=20, what="it is asked"
+                )
+        ended(api, avatar, "succeeded")
+        calls = worker.events("object_store_called") + worker.events("moderation_call_completed")
+    assert {(line["target"], line["status"]) for line in calls} >= {
+        (f"{DEFAULT_CLIENT}/lines.csv", 200),
+        (f"{DEFAULT_CLIENT}/missing.csv", 404),
+        (f"{moderation.url}/v1/moderate", 500),
+        (f"{moderation.url}/v1/moderate", 200),
+    }
+    assert [line for line in calls if not (line["attempt"] >= 1 and line["duration_ms"] >= 0)] == []
