@@ -15,6 +15,7 @@ import structlog
 from app.errors import FencedError
 from app.progress import UNWATCHED, Progress
 from app.telemetry import metrics
+from app.telemetry.metrics.sources import REQUEST_DURATION
 from app.telemetry.tracing import Span, SpanKind
 
 if TYPE_CHECKING:
@@ -154,7 +155,9 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
         call.outcome, call.reason = "error", "unexpected"
         raise
     finally:
+        seconds = time.monotonic() - started
         metrics.SOURCE_REQUESTS.labels(source_type.value, call.outcome).inc()
+        REQUEST_DURATION.labels(source_type.value).observe(seconds)
         write = log.info if call.outcome in ("ok", "stopped") else log.warning
         write(
             "source_call_completed",
@@ -164,7 +167,7 @@ def _reported(call: SourceCall, source_type: SourceType) -> Iterator[None]:
             reason=call.reason,
             status=call.status,
             records=call.records,
-            duration_ms=round((time.monotonic() - started) * 1000, 2),
+            duration_ms=round(seconds * 1000, 2),
         )
 
 

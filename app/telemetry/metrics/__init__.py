@@ -91,6 +91,7 @@ def initialise(version: str, *, host: str, port: int, database: str) -> None:
             JOBS_FINISHED.labels(kind, outcome)
     for source_type in SOURCE_TYPES:
         RECORDS_STORED.labels(source_type)
+        sources.REQUEST_DURATION.labels(source_type)
         for outcome in ("ok", "error", "timeout", "refused", "stopped"):
             SOURCE_REQUESTS.labels(source_type, outcome)
     for slice_ in (access, avatars, cache, ingest, jobs, runtime, sources):

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
+
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""From a page of an API nearby to all the time that a job has; 5 s is the time-out of a read."""
+
+REQUEST_DURATION = Histogram(
+    "dcs_source_request_duration_seconds",
+    "Time of one call of a source, however it ended: a page of `api`, else all that a job reads.",
+    ["source_type"],
+    buckets=REQUEST_BUCKETS,
+)
 
 BREAKER_STATE = Gauge(
     "dcs_source_breaker_state",

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from app.jobs.tasks import RETRY_CAP_SECONDS, retry_delay_seconds
+from app.settings import Settings
+from app.sources import SourceError, SourceType, source_call
+from app.sources.api import COLLECT_TIMEOUT_SECONDS
 from app.telemetry import metrics
 from app.telemetry.limiter import RateLimiter
+from app.telemetry.metrics.sources import REQUEST_BUCKETS
 from app.telemetry.middleware import _REQUEST_ID
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,6 +34,7 @@ def test_every_known_label_set_exists_before_the_first_event() -> None:
         ("dcs_jobs_submitted_total", {"source_type": "ingest_list"}),
         ("dcs_job_duration_seconds_count", {"source_type": "ingest_quarantine"}),
         ("dcs_source_requests_total", {"source_type": "database", "outcome": "refused"}),
+        ("dcs_source_request_duration_seconds_count", {"source_type": "s3"}),
         ("dcs_records_stored_total", {"source_type": "api"}),
         ("dcs_job_duration_seconds_count", {"source_type": "api"}),
     ]
@@ -45,6 +52,27 @@ def test_an_api_does_not_look_like_a_dead_worker() -> None:
 
 def test_latency_buckets_have_the_edges_that_objectives_use() -> None:
     assert {0.3, 1.0} <= set(metrics.REQUEST_BUCKETS)
+
+
+@pytest.mark.parametrize("error", [None, SourceError("timeout", "late", retryable=True)])
+def test_every_call_of_a_source_is_timed_however_it_ends(error: SourceError | None) -> None:
+    def told(name: str) -> float:
+        value = REGISTRY.get_sample_value(
+            f"dcs_source_request_duration_seconds_{name}", {"source_type": "file"}
+        )
+        return value or 0.0
+
+    count, seconds = told("count"), told("sum")
+    with contextlib.suppress(SourceError), source_call(SourceType.FILE, "acme/x.csv"):
+        time.sleep(0.02)
+        if error is not None:
+            raise error
+    assert told("count") == count + 1
+    assert 0.02 <= told("sum") - seconds < 5
+
+
+def test_the_longest_call_that_a_job_allows_is_told_from_longer_ones() -> None:
+    assert {Settings().source_timeout_seconds, COLLECT_TIMEOUT_SECONDS} <= set(REQUEST_BUCKETS)
 
 
 def test_a_flood_is_limited_and_what_was_held_back_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
