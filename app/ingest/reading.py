@@ -106,8 +106,9 @@ _OPEN = text(
            count(*) FILTER (WHERE state = 'dead') AS dead,
            count(*) FILTER (WHERE state = 'quarantined') AS quarantined,
            coalesce(extract(epoch FROM min(updated_at) FILTER (WHERE state = 'pending')), 0) AS oldest,
-           (SELECT coalesce(extract(epoch FROM max(finished_at)), 0)
-            FROM ingest_runs WHERE cause = 'schedule') AS last_listing
+           coalesce((SELECT extract(epoch FROM finished_at) FROM ingest_runs
+                     WHERE scheduled_for IS NOT NULL AND finished_at IS NOT NULL
+                     ORDER BY scheduled_for DESC LIMIT 1), 0) AS last_listing
     FROM ingest_files WHERE state IN ('pending', 'dead', 'quarantined')
     """
 )

@@ -168,7 +168,9 @@ _RUN_WAITING = text(
     """
     SELECT EXISTS (
         SELECT 1 FROM ingest_runs AS r JOIN jobs AS j ON j.id = r.id
-        WHERE r.client_id = :client_id AND r.spec = CAST(:spec AS jsonb) AND j.state = 'queued'
+        WHERE r.client_id = :client_id AND r.spec = CAST(:spec AS jsonb)
+          -- What its shelves are found by: few wait, and listings of the past are many.
+          AND j.client_id = :client_id AND j.source_type = 'ingest_list' AND j.state = 'queued'
     )
     """
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 import structlog
 from sqlalchemy import Connection, text
@@ -18,6 +19,8 @@ from app.settings import Settings
 from app.sources.catalogue import catalogue
 from app.telemetry.metrics import ingest as metrics
 
+PURGE_SECONDS = 3600.0
+PURGED_MAX = 1000
 BURIED_MAX = 100
 
 # The job of a file is the queue's; when that has given it up, the ledger says so. A job that is no longer
@@ -36,6 +39,22 @@ _BURY = text(
     ) AS ended
     WHERE f.id = ended.id
     RETURNING f.id, f.client_id, f.key, f.error ->> 'reason' AS reason
+    """
+)
+
+# The last of the schedule says when all was last looked at, and that its time of day has had one.
+_PURGE = text(
+    """
+    DELETE FROM ingest_runs AS r
+    USING (
+        SELECT id FROM ingest_runs
+        WHERE NOT EXISTS (SELECT FROM jobs WHERE jobs.id = ingest_runs.id)
+          AND (scheduled_for IS NULL
+               OR scheduled_for < (SELECT max(scheduled_for) FROM ingest_runs WHERE finished_at IS NOT NULL))
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE r.id = old.id
     """
 )
 
@@ -69,6 +88,7 @@ class Watch:
             max_attempts=settings.ingest_max_attempts,
         )
         self._slot: dt.datetime | None = None
+        self._purge_at = float("-inf")
         self._clients: set[str] = set()
 
     def run_once(self) -> None:
@@ -83,6 +103,7 @@ class Watch:
                     due_hour=self._settings.ingest_due_hour_utc, days_back=self._settings.ingest_days_back
                 )
             self._begin_listing(now)
+            self._purge()
         except DATABASE_ERRORS:
             return
         for state in ("pending", "dead", "quarantined"):
@@ -98,6 +119,16 @@ class Watch:
             log.error(
                 "ingest_file_died", file_id=row.id, client_id=row.client_id, key=row.key, reason=row.reason
             )
+
+    def _purge(self) -> None:
+        """Delete listings whose jobs are gone."""
+        if time.monotonic() < self._purge_at:
+            return
+        with self._database.statement() as connection:
+            purged = connection.execute(_PURGE, {"limit": PURGED_MAX}).rowcount
+        self._purge_at = time.monotonic() + (PURGE_SECONDS if purged < PURGED_MAX else 0)
+        if purged:
+            log.info("ingest_runs_purged", runs=purged)
 
     def _begin_listing(self, now: dt.datetime) -> None:
         slot = latest_slot(now, self._settings.ingest_times_utc)

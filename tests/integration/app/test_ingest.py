@@ -152,6 +152,19 @@ def test_a_lost_event_is_made_up_for_by_the_scheduled_listing(
     assert ingestion.states("globex")[f"{name}.csv"] == "loaded"
 
 
+def test_listings_are_kept_as_long_as_their_jobs_and_the_last_of_the_schedule_for_good(
+    ingestion: Ingestion, s3: SeaweedServer, ingest_settings: Settings, day: str
+) -> None:
+    ingestion.watch.run_once()
+    ingestion.load(day)
+    runs = "SELECT cause FROM ingest_runs ORDER BY cause"
+    Ingestion(ingestion.database, s3, ingest_settings).watch.run_once()
+    assert ingestion.rows(runs) == [("hand",), ("schedule",)]
+    ingestion.rows("DELETE FROM jobs RETURNING 1")  # as the purge does when they are old
+    Ingestion(ingestion.database, s3, ingest_settings).watch.run_once()
+    assert ingestion.rows(runs) == [("schedule",)]
+
+
 def test_events_are_mapped_to_clients_by_key_and_the_rest_is_ignored(
     ingestion: Ingestion, s3: SeaweedServer, day: str
 ) -> None:
