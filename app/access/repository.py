@@ -202,31 +202,12 @@ class KeyRepository:
 
     def insert(self, client_id: str, key_id: str, secret_hash: str, spec: KeySpec) -> None:
         """Store a key."""
-        values = {
-            "key_id": key_id,
-            "client_id": client_id,
-            "secret_hash": secret_hash,
-            "scopes": sorted(spec.scopes),
-            "rate_limit_per_minute": spec.rate_limit_per_minute,
-            "burst": spec.burst,
-            "ip_allowlist": list(spec.ip_allowlist),
-            "signing_required": spec.signing_required,
-            "lifetime_seconds": spec.lifetime_seconds,
-        }
-        self._connection.execute(_INSERT, values)
+        new = {"secret_hash": secret_hash, "lifetime_seconds": spec.lifetime_seconds}
+        self._connection.execute(_INSERT, _values(client_id, key_id, spec) | new)
 
     def amend(self, client_id: str, key_id: str, spec: KeySpec) -> bool:
         """Let a key do what the specification says, but for its lifetime; return whether that is new."""
-        values = {
-            "client_id": client_id,
-            "key_id": key_id,
-            "scopes": sorted(spec.scopes),
-            "rate_limit_per_minute": spec.rate_limit_per_minute,
-            "burst": spec.burst,
-            "ip_allowlist": list(spec.ip_allowlist),
-            "signing_required": spec.signing_required,
-        }
-        return self._connection.execute(_AMEND, values).rowcount == 1
+        return self._connection.execute(_AMEND, _values(client_id, key_id, spec)).rowcount == 1
 
     def find(self, client_id: str, key_id: str) -> KeyInfo | None:
         """Return a key of this client."""
@@ -259,6 +240,19 @@ class KeyRepository:
         """Let a key end after a while, if it does not end before."""
         values = {"client_id": client_id, "key_id": key_id, "seconds": seconds}
         self._connection.execute(_EXPIRE, values)
+
+
+def _values(client_id: str, key_id: str, spec: KeySpec) -> dict[str, Any]:
+    """Return what a key may do, as it is stored."""
+    return {
+        "client_id": client_id,
+        "key_id": key_id,
+        "scopes": sorted(spec.scopes),
+        "rate_limit_per_minute": spec.rate_limit_per_minute,
+        "burst": spec.burst,
+        "ip_allowlist": list(spec.ip_allowlist),
+        "signing_required": spec.signing_required,
+    }
 
 
 def _info(row: Row[Any]) -> KeyInfo:
