@@ -32,7 +32,10 @@ from app.ingest.schemas import (
 )
 from app.jobs.service import JobService
 from app.jobs.submission import Submission
+from app.jobs.wakeups import Announcer
 from app.models import FileState
+from app.settings import Settings
+from app.sources.catalogue import catalogue
 from app.telemetry.metrics import ingest as metrics
 
 KIND_LIST = "ingest_list"
@@ -191,6 +194,17 @@ class IngestService:
             raise FileNotFoundInLedgerError
         job_id = self._registrar.replay(file, request_id=request_id)
         return Replayed(file_id=file_id, job_id=job_id or file.job_id, already_pending=job_id is None)
+
+
+def job_service(settings: Settings, database: Database) -> JobService:
+    """Return what a worker stores jobs of ingestion with, under the limits that hold for those of an API."""
+    return JobService(
+        database,
+        catalogue(settings),
+        Announcer(settings),
+        max_attempts=settings.max_attempts,
+        queued_max=settings.client_queued_max,
+    )
 
 
 def _to_be_listed(found: Heard) -> Iterator[Spec]:

@@ -16,20 +16,17 @@ from app.ingest.load import EndFile, Limits, LoadFile, unfit
 from app.ingest.quarantine import KIND_QUARANTINE, QuarantineHandler
 from app.ingest.registrar import KIND_FILE, Registrar
 from app.ingest.repository import Current, LedgerFile, LedgerRepository
-from app.ingest.service import KIND_LIST
+from app.ingest.service import KIND_LIST, job_service
 from app.ingest.settings import DatasetSchema
 from app.ingest.shapes import Shape, csv_shape, jsonl_shape
 from app.ingest.spool import Spool, UnfitError
 from app.jobs.errors import QueueFullError
 from app.jobs.handlers import Attempt, Effect, Handler, JobError
 from app.jobs.repository import ClaimedJob
-from app.jobs.service import JobService
-from app.jobs.wakeups import Announcer
 from app.models import FileState
 from app.objectstore import ObjectChangedError, ObjectGoneError, ObjectStoreError
 from app.objectstore.client import ObjectStore, StoreTarget
 from app.settings import Settings
-from app.sources.catalogue import catalogue
 
 log = structlog.get_logger()
 
@@ -183,13 +180,7 @@ def handlers(settings: Settings, database: Database) -> Mapping[str, Handler]:
     if target is None:
         return {}
     store = ObjectStore(target)
-    jobs = JobService(
-        database,
-        catalogue(settings),
-        Announcer(settings),
-        max_attempts=settings.max_attempts,
-        queued_max=settings.client_queued_max,
-    )
+    jobs = job_service(settings, database)
     registrar = Registrar(database, jobs, bucket=store.bucket, max_attempts=settings.ingest_max_attempts)
     return {
         KIND_FILE: FileHandler(settings, database, store),

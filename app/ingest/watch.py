@@ -11,12 +11,9 @@ from sqlalchemy import Connection, text
 from app.database.engine import DATABASE_ERRORS, Database
 from app.ingest.reading import LedgerReading, Standing
 from app.ingest.repository import LedgerRepository
-from app.ingest.service import IngestService
+from app.ingest.service import IngestService, job_service
 from app.ingest.settings import parse_time
-from app.jobs.service import JobService
-from app.jobs.wakeups import Announcer
 from app.settings import Settings
-from app.sources.catalogue import catalogue
 from app.telemetry.metrics import ingest as metrics
 
 PURGE_SECONDS = 3600.0
@@ -74,13 +71,7 @@ class Watch:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        jobs = JobService(
-            database,
-            catalogue(settings),
-            Announcer(settings),
-            max_attempts=settings.max_attempts,
-            queued_max=settings.client_queued_max,
-        )
+        jobs = job_service(settings, database)
         self._service = IngestService(
             database,
             jobs,
