@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chaos.errors import LabError
+from chaos.ledger.background import Background
 from chaos.ledger.history import Entry, History, Type
 
 DELIVER = "deliver"
@@ -91,38 +91,23 @@ def delivered(entries: Iterable[Entry]) -> list[Delivered]:
     return list(files.values())
 
 
-class Deliveries:
+class Deliveries(Background):
     """One delivery after the other, in a thread of its own, until ``stop``."""
 
     def __init__(
         self, bucket: Puts, history: History, *, clients: Sequence[str], day: str, dataset: str, seed: int
     ) -> None:
+        super().__init__("ledger-deliveries")
         self.day, self.dataset = day, dataset
         self._bucket = bucket
         self._history = history
         self._clients = clients
         self._rng = random.Random(f"{seed}:deliveries")  # noqa: S311  load, not secrets
-        self._stop = threading.Event()
-        self._give_up_at = float("inf")
-        self._failure: BaseException | None = None
         self._keys: list[str] = []
-        self._thread = threading.Thread(target=self._run, name="ledger-deliveries", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def check(self) -> None:
-        """Raise what ended the deliveries before they were stopped."""
-        if self._failure is not None:
-            raise self._failure
 
     def stop(self, seconds_max: float) -> None:
         """Begin no other file, and keep at the last one for ``seconds_max``."""
-        self._give_up_at = time.monotonic() + seconds_max
-        self._stop.set()
-        self._thread.join(seconds_max * 2)
-        self.check()
+        self._end(seconds_max, join_seconds_max=seconds_max * 2)
 
     def tidy(self) -> int:
         """Delete what was delivered, once it has been judged. Return how many could not be."""
@@ -134,14 +119,11 @@ class Deliveries:
                 left += 1
         return left
 
-    def _run(self) -> None:
-        try:
-            for version in self._versions():
-                self._deliver(version)
-                if self._stop.wait(EVERY_SECONDS):
-                    return
-        except BaseException as error:  # noqa: BLE001  told to whoever asks next
-            self._failure = error
+    def _work(self) -> None:
+        for version in self._versions():
+            self._deliver(version)
+            if self._stop.wait(EVERY_SECONDS):
+                return
 
     def _versions(self) -> Iterator[Version]:
         number = 0

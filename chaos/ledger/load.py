@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
 
+from chaos.ledger.background import Background
 from chaos.ledger.client import Client, Tally
 from chaos.ledger.history import History
 from chaos.ledger.workload import KINDS, Work, work
@@ -35,39 +35,21 @@ class Profile:
     kinds: Sequence[str] = KINDS
 
 
-class Load:
+class Load(Background):
     """Runs in a thread of its own. Nothing of it lives longer than ``stop``."""
 
     def __init__(self, profile: Profile, history: History) -> None:
+        super().__init__("ledger-load")
         self.tally = Tally()
         self._profile = profile
         self._history = history
-        self._stop = threading.Event()
-        self._give_up_at = float("inf")
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="ledger-load", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def check(self) -> None:
-        """Raise what ended the load before it was stopped."""
-        if self._failure is not None:
-            raise self._failure
 
     def stop(self, seconds_max: float) -> None:
         """Submit nothing new, and keep at what was begun for ``seconds_max``."""
-        self._give_up_at = time.monotonic() + seconds_max
-        self._stop.set()
-        self._thread.join(seconds_max + 2 * REQUEST_TIMEOUT_SECONDS)
-        self.check()
+        self._end(seconds_max, join_seconds_max=seconds_max + 2 * REQUEST_TIMEOUT_SECONDS)
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._all())
-        except BaseException as error:  # noqa: BLE001  told to whoever asks next
-            self._failure = error
+    def _work(self) -> None:
+        asyncio.run(self._all())
 
     async def _all(self) -> None:
         limits = httpx.Limits(max_connections=len(self._profile.headers) * IN_FLIGHT_EACH_MAX)
