@@ -90,9 +90,8 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     if jobs.check_may_wait(spec):
         await context.slots.check(lambda: jobs.check(spec, client_id=principal.client_id))
     else:
-        jobs.check(
-            spec, client_id=principal.client_id
-        )  # a hop to a thread and back would cost many times as much
+        # A hop to a thread and back would cost many times as much.
+        jobs.check(spec, client_id=principal.client_id)
     accepted = await context.slots.run(
         lambda: jobs.submit(
             spec, client_id=principal.client_id, request_id=request_id, idempotency_key=idempotency_key
