@@ -60,7 +60,8 @@ def unsupervised(
     if supervisor_pid is None:
         return everyone
     family = set(processes.tree(supervisor_pid))
-    return [process for process in everyone if process.pid not in family]
+    # One of the family that ended since it was found is in no tree any more, and nobody's stray.
+    return [process for process in everyone if process.pid not in family and processes.is_live(process)]
 
 
 def end(found: Iterable[psutil.Process], grace_seconds: float = 10.0) -> list[str]:

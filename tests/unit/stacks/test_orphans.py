@@ -116,6 +116,22 @@ def test_the_tree_of_a_living_supervisor_is_not_stray(layout: Layout, spawn: Spa
     assert [process.pid for process in found] == [stray.pid]
 
 
+def test_one_of_the_family_that_ends_while_it_is_looked_for_is_no_stray(
+    layout: Layout, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, member, stray = (spawn(_marker(layout)) for _ in range(3))
+    looked = processes.tree
+
+    def tree(pid: int) -> list[int]:
+        if pid == kept.pid and processes.send(member, signal.SIGKILL):
+            processes.wait_gone([member], 5)
+        return looked(pid)
+
+    monkeypatch.setattr(processes, "tree", tree)
+    found = orphans.unsupervised("unit", layout.root, 0.0, kept.pid)
+    assert [process.pid for process in found] == [stray.pid]
+
+
 def _ignores_sigterm(pid: int) -> bool:
     fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return bool(int(fields["SigIgn"], 16) & 1 << signal.SIGTERM - 1)
