@@ -14,6 +14,7 @@ import psycopg2
 import sqlalchemy
 import structlog
 from psycopg2.errors import QueryCanceled, UndefinedTable
+from psycopg2.extensions import STATUS_READY
 from sqlalchemy import exc
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
@@ -162,7 +163,11 @@ class Connector:
 
 
 class DeadlineDialect(PGDialect_psycopg2):
-    """psycopg2, with a shorter deadline for the ping before a pooled connection is used."""
+    """psycopg2, with a shorter deadline for the ping, and an autocommit that asks nothing of the server.
+
+    psycopg2's ``set_isolation_level`` also sets the session's default back: one more round trip for each
+    statement, and when it fails as a connection is given back, the pool has a place less for ever.
+    """
 
     supports_statement_cache = True
     ping_deadline_seconds = PING_DEADLINE_SECONDS
@@ -181,6 +186,22 @@ class DeadlineDialect(PGDialect_psycopg2):
         except QueryDeadlineExceededError as cause:
             record_query_error("deadline", cause)
             raise
+
+    def set_isolation_level(self, dbapi_connection: DBAPIConnection, level: str) -> None:
+        """Let a connection commit by itself, or as SQLAlchemy does."""
+        if level == "AUTOCOMMIT" and dbapi_connection.status == STATUS_READY:
+            dbapi_connection.autocommit = True
+        else:
+            super().set_isolation_level(dbapi_connection, level)  # type: ignore[no-untyped-call]
+
+    def reset_isolation_level(self, dbapi_connection: DBAPIConnection) -> None:
+        """Set a connection that is given back to what it was. A lost one has nothing to be set."""
+        if dbapi_connection.closed:
+            return
+        if dbapi_connection.autocommit:
+            dbapi_connection.autocommit = False
+        else:
+            super().reset_isolation_level(dbapi_connection)  # type: ignore[no-untyped-call]
 
     def _ping(self, dbapi_connection: DBAPIConnection) -> bool:
         return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
