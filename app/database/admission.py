@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,16 +12,24 @@ import anyio
 from app.errors import OverloadedError
 from app.telemetry.metrics import runtime
 
-HOLD_WEIGHT = 0.2
-"""Of the newest in the moving average of how long a place is held: about the last 10 count."""
+MEMORY_OF_WAIT = 1 / 3
+"""For how long places count that became free, as a part of the longest wait. If longer, a database that turns
+slow is believed in for too long; if shorter, each pause of a healthy one is taken for its end."""
+HOPE = 2.0
+"""The highest rate that is believed in, as a multiple of that which serves the longest queue in time."""
+_RATE_MIN = 1e-6  # per second: no division by zero after an endless wait
 
 
 class Gate:
     """A number of places, and a queue before them that is bounded in length and in time.
 
-    A caller is refused at once when, at the speed at which places have become free of late, its turn would
+    A caller is refused at once when, at the rate at which places have become free of late, its turn would
     come after ``wait_seconds_max``. So a slow database gets the work that it can do, a healthy one that is
-    merely busy refuses nobody, and no caller waits for an answer that will be 503 anyway.
+    merely busy refuses nobody, and few callers wait for an answer that will be 503 anyway.
+
+    The rate is an exponentially weighted count of the places that became free, per second in which there was
+    none to be had. How long places are held says less: a pause of the process makes all of them long at
+    once, and a long queue multiplies it.
     """
 
     def __init__(self, pool: str, places: int, wait_seconds_max: float, waiting_max: int) -> None:
@@ -30,8 +39,10 @@ class Gate:
         self._limiter = anyio.CapacityLimiter(places)
         self._waiting = 0
         self._in_use = 0
-        self._begun_sum = 0.0
-        self._hold_seconds = 0.0
+        self._memory_seconds = wait_seconds_max * MEMORY_OF_WAIT
+        self._rate_max = HOPE * waiting_max / wait_seconds_max
+        self._rate = self._rate_max
+        self._rate_at = self._freed_at = time.monotonic()
         self._wait = runtime.SLOT_WAIT.labels(pool)
         self._shed = {reason: runtime.REQUESTS_SHED.labels(pool, reason) for reason in runtime.SHED_REASONS}
         runtime.SLOTS.labels(pool, "total").set(places)
@@ -46,15 +57,15 @@ class Gate:
             self._limiter.acquire_on_behalf_of_nowait(holder)
         except anyio.WouldBlock:
             await self._queue(holder)
-        begun = time.monotonic()
+        self._age()
         self._in_use += 1
-        self._begun_sum += begun
         try:
             yield
         finally:
+            self._age()
+            self._rate = min(self._rate + 1 / self._memory_seconds, self._rate_max)
+            self._freed_at = self._rate_at
             self._in_use -= 1
-            self._begun_sum = self._begun_sum - begun if self._in_use else 0.0
-            self._hold_seconds += HOLD_WEIGHT * (time.monotonic() - begun - self._hold_seconds)
             self._limiter.release_on_behalf_of(holder)
 
     async def _queue(self, holder: object) -> None:
@@ -75,10 +86,19 @@ class Gate:
 
     def expected_wait_seconds(self) -> float:
         """Return when a caller that comes now would get a place, if all goes on as of late."""
-        # Places that are still held say how bad it is before any of them is free again. On average they
-        # are half-way.
-        ages_mean = time.monotonic() - self._begun_sum / self._in_use if self._in_use else 0.0
-        return max(self._hold_seconds, 2 * ages_mean) * (self._waiting + 1) / self._places
+        self._age()
+        return max((self._waiting + 1) / self._rate, self._rate_at - self._freed_at)
+
+    def _age(self) -> None:
+        """Let the rate fall for the time in which all places were held, and rise again for any other."""
+        now = time.monotonic()
+        kept = math.exp((self._rate_at - now) / self._memory_seconds)
+        if self._waiting or self._in_use >= self._places:
+            self._rate = max(self._rate * kept, _RATE_MIN)
+        else:
+            self._rate = self._rate_max - (self._rate_max - self._rate) * kept
+            self._freed_at = now
+        self._rate_at = now
 
     def _refusal(self, reason: str) -> OverloadedError:
         self._shed[reason].inc()

@@ -14,6 +14,7 @@ from app.database.slots import DatabaseSlots
 from app.errors import OverloadedError
 
 PATIENCE_SECONDS = 0.2
+ROUNDS = 36
 
 
 class Work:
@@ -44,26 +45,77 @@ def scenario(act: Callable[[], Awaitable[None]]) -> None:
     anyio.run(main)
 
 
-def test_a_healthy_queue_refuses_nobody_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.02, 0.2])
+def test_a_healthy_queue_refuses_nobody_however_long_it_is_and_though_all_pauses(
+    monkeypatch: pytest.MonkeyPatch, pause_seconds: float
+) -> None:
     now = 0.0
-    # A clock of its own: on a real one a pause of the test's process counts once for everybody who waits.
+    # A clock of its own, so that nothing pauses but what is told to.
     monkeypatch.setattr("app.database.admission.time", SimpleNamespace(monotonic=lambda: now))
 
     async def act() -> None:
+        nonlocal now
         gate = Gate("database", 2, 1.0, 200)
-        done = 0
+        begun, done = 0, 0
 
         async def quick() -> None:
-            nonlocal done, now
+            nonlocal begun, done, now
             async with gate.hold():
+                begun += 1
                 now += 0.001
+                if begun == 10:
+                    now += pause_seconds
+                    for _ in range(10):
+                        group.start_soon(quick)
                 await anyio.lowlevel.checkpoint()
                 done += 1
 
         async with anyio.create_task_group() as group:
             for _ in range(150):
                 group.start_soon(quick)
-        assert done == 150
+        assert done == 160
+
+    scenario(act)
+
+
+def test_a_queue_that_turns_slow_is_soon_no_longer_than_can_be_served_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.database.admission.time", SimpleNamespace(monotonic=lambda: now))
+    turn = anyio.Event()
+    served = refused = 0
+
+    async def one(gate: Gate) -> None:
+        nonlocal served, refused
+        try:
+            async with gate.hold():
+                await turn.wait()
+                served += 1
+        except OverloadedError:
+            refused += 1
+
+    async def act() -> None:
+        nonlocal now, turn
+        gate = Gate("database", 5, 1.0, 200)
+        waiting = []
+        asked = 0
+        async with anyio.create_task_group() as group:
+            # 5 places, each held for 0.25 s: 20 turns in a second. Nobody gives up: that clock stands.
+            for _ in range(ROUNDS):
+                for _ in range(60):
+                    group.start_soon(one, gate)
+                asked += 60
+                await anyio.wait_all_tasks_blocked()
+                waiting.append(asked - served - refused - 5)
+                now += 0.25
+                last, turn = turn, anyio.Event()
+                last.set()
+                await anyio.wait_all_tasks_blocked()
+            assert served == ROUNDS * 5
+            group.cancel_scope.cancel()
+        assert max(waiting) <= 200
+        assert all(10 <= length <= 30 for length in waiting[-8:]), waiting
 
     scenario(act)
 
