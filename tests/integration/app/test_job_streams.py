@@ -83,6 +83,7 @@ def test_a_result_is_streamed_as_lines(api: ServiceProcess, database: Database) 
     answer = api.get(f"{JOBS}/result/{job_id}", headers={"Accept": "application/x-ndjson"})
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     assert answer.headers["x-record-count"] == "1234"
+    assert answer.headers["x-accel-buffering"] == "no"  # else nginx keeps it until it has a page full
     assert [json.loads(line)["n"] for line in answer.text.splitlines()] == list(range(1234))
     rest = api.get(f"{JOBS}/result/{job_id}", params={"format": "ndjson", "after": 1230})
     assert rest.text.splitlines() == ['{"n":1231}', '{"n":1232}', '{"n":1233}']
@@ -209,6 +210,7 @@ def listening(api: ServiceProcess | Nginx, job_id: object, *, last: int | None =
     with httpx.stream("GET", f"{api.url}{JOBS}/{job_id}/events", headers=headers, timeout=60) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
         yield Events(answer)
 
 
