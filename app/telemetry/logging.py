@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.telemetry.lines import LineWriter, encoded
+from app.telemetry.otlp import STDOUT_ONLY, Speaker
+from app.telemetry.otlp_logs import OtlpLogs
 from app.telemetry.tracing import add_trace
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Their own trouble must not travel by the transport that is in trouble.
-_STDOUT_ONLY = ("opentelemetry", "urllib3", "requests")
-_STDOUT_ONLY_KEY = "_stdout_only"
+# Its own trouble must not travel by the transport that is in trouble.
+_STDOUT_ONLY_LIBRARIES = ("urllib3",)
 _SECRET_KEYS = frozenset({"authorization", "password", "api_key", "x-api-key", "cookie", "secret", "token"})
 
 
@@ -35,7 +36,7 @@ def _dumps(event: EventDict, **_kwargs: Any) -> bytes:
 
 def _identity(service: str, instance: str) -> Processor:
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event.pop(_STDOUT_ONLY_KEY, None)
+        event.pop(STDOUT_ONLY, None)
         event["service"] = service
         event["instance"] = instance
         return event
@@ -45,7 +46,7 @@ def _identity(service: str, instance: str) -> Processor:
 
 def _exporting(emit: Callable[[dict[str, Any]], None]) -> Processor:
     def export(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        if _STDOUT_ONLY_KEY not in event:
+        if STDOUT_ONLY not in event:
             emit(dict(event))
         return event
 
@@ -60,8 +61,8 @@ class _ThirdPartyHandler(logging.Handler):
             keys: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
             if record.exc_info and record.exc_info[1] is not None:
                 keys["error"] = repr(record.exc_info[1])
-            if record.name.startswith(_STDOUT_ONLY):
-                keys[_STDOUT_ONLY_KEY] = True
+            if record.name.startswith(_STDOUT_ONLY_LIBRARIES):
+                keys[STDOUT_ONLY] = True
             log = structlog.get_logger()
             log.log(max(record.levelno, logging.DEBUG), "library_message", **keys)
         except Exception:  # noqa: BLE001  the standard library's contract for handlers
@@ -82,12 +83,7 @@ def configure_logging(
     ]
     shutdown: Callable[[], None] = lambda: None  # noqa: E731
     if otlp_endpoint:
-        # Imported here: a process that exports nothing need not hold a protobuf runtime.
-        from app.telemetry.otlp import OtlpLogs  # noqa: PLC0415
-
-        logs = OtlpLogs(
-            otlp_endpoint, service=service, instance=instance, environment=environment, version=version
-        )
+        logs = OtlpLogs(otlp_endpoint, Speaker(service, instance, environment, version))
         processors.append(_exporting(logs.emit))
         shutdown = logs.shutdown
     processors += [_identity(service, instance), structlog.processors.JSONRenderer(serializer=_dumps)]

@@ -1,92 +1,190 @@
-"""Logs by OTLP/HTTP with the OpenTelemetry SDK."""
+"""Telemetry by OTLP/HTTP in its JSON encoding: a bounded queue, and a thread that sends what is in it.
+
+Encoding: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding. Why not by OpenTelemetry's SDK:
+docs/decisions/0052-otlp-in-json.md.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from opentelemetry._logs import SeverityNumber
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.resources import Resource
+import structlog
+import urllib3
 
 from app.telemetry.lines import encoded
+from app.telemetry.metrics import runtime
 
-SCHEDULE_DELAY_MILLISECONDS = 400
-EXPORT_TIMEOUT_SECONDS = 3.0
+SEND_EVERY_SECONDS = 0.4
+SEND_SECONDS_MAX = 3.0
+RETRIES_MAX = 2
+RETRY_BACKOFF_SECONDS = 0.2
 QUEUE_RECORDS_MAX = 2048
 BATCH_RECORDS_MAX = 256
-SHUTDOWN_TIMEOUT_SECONDS = 2.0
+SHUTDOWN_SECONDS_MAX = 2.0
+MENTION_EVERY_SECONDS = 10.0
+STDOUT_ONLY = "_stdout_only"
+"""A key of log events whose subject is the transport they would travel by."""
 
-_SEVERITIES = {
-    "debug": SeverityNumber.DEBUG,
-    "info": SeverityNumber.INFO,
-    "warning": SeverityNumber.WARN,
-    "error": SeverityNumber.ERROR,
-    "critical": SeverityNumber.FATAL,
-}
+_TRY_AGAIN_STATUSES = frozenset({429, 502, 503, 504})
+_INTEGER_MAX = 2**63 - 1
 
+ItemT = TypeVar("ItemT")
 
-def _flat(value: Any) -> str | int | float | bool:
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()  # protobuf refuses the whole batch else
-    if isinstance(value, int | float | bool):
-        return value
-    return encoded(value).decode()
+log = structlog.get_logger()
 
 
-def resource_of(*, service: str, instance: str, environment: str, version: str) -> Resource:
-    """Return who is speaking."""
-    return Resource(
-        {
-            "service.name": service,
-            "service.namespace": "dcs",
-            "service.instance.id": instance,
-            "service.version": version,
-            "deployment.environment.name": environment,
-        }
-    )
+@dataclass(frozen=True)
+class Speaker:
+    """Who exports: the resource of every record."""
 
+    service: str
+    instance: str
+    environment: str
+    version: str
 
-def end_in_time(shutdown: Callable[[], None]) -> None:
-    """Let an exporter send what is queued, for at most 2 s."""
-    # The SDK's own shutdown waits up to 30 s for a collector that does not answer.
-    worker = threading.Thread(target=shutdown, name="otlp-shutdown", daemon=True)
-    worker.start()
-    worker.join(SHUTDOWN_TIMEOUT_SECONDS)
-
-
-class OtlpLogs:
-    """Exports in the background. When the queue is full the oldest are dropped; the caller never waits."""
-
-    def __init__(self, endpoint: str, *, service: str, instance: str, environment: str, version: str) -> None:
-        resource = resource_of(service=service, instance=instance, environment=environment, version=version)
-        self._provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_log_record_processor(
-            BatchLogRecordProcessor(
-                OTLPLogExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_SECONDS),
-                schedule_delay_millis=SCHEDULE_DELAY_MILLISECONDS,
-                max_export_batch_size=BATCH_RECORDS_MAX,
-                max_queue_size=QUEUE_RECORDS_MAX,
+    def resource(self) -> dict[str, Any]:
+        """Return the resource, by OpenTelemetry's names."""
+        return {
+            "attributes": attributes(
+                {
+                    "service.name": self.service,
+                    "service.namespace": "dcs",
+                    "service.instance.id": self.instance,
+                    "service.version": self.version,
+                    "deployment.environment.name": self.environment,
+                }
             )
-        )
-        self._logger = self._provider.get_logger("dcs")
+        }
 
-    def emit(self, event: dict[str, Any]) -> None:
-        """Queue one event: its name is the body, every key an attribute."""
-        event.pop("timestamp", None)
-        level = str(event.get("level", "info"))
-        self._logger.emit(
-            timestamp=time.time_ns(),
-            severity_number=_SEVERITIES.get(level, SeverityNumber.INFO),
-            severity_text=level,
-            body=str(event.get("event", "")),
-            attributes={key: _flat(value) for key, value in event.items() if value is not None},
+
+def attributes(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return attributes as OTLP has them. What is neither text nor a number becomes JSON."""
+    return [{"key": key, "value": value_of(value)} for key, value in values.items() if value is not None]
+
+
+def value_of(value: Any) -> dict[str, Any]:
+    """Return one value as OTLP has it."""
+    if isinstance(value, str):
+        # A half of a surrogate pair is no text: a collector would refuse the whole batch.
+        return {"stringValue": value if value.isascii() else value.encode(errors="replace").decode()}
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int) and -_INTEGER_MAX <= value <= _INTEGER_MAX:
+        return {"intValue": value}
+    if isinstance(value, float) and math.isfinite(value):
+        return {"doubleValue": value}
+    return {"stringValue": encoded(value).decode()}
+
+
+class OtlpExporter(Generic[ItemT]):
+    """Sends items in the background. When the queue is full the oldest are dropped; the caller never waits.
+
+    Args:
+        signal: ``logs`` or ``traces``, for metrics and messages.
+        endpoint: The full URL.
+        request: Makes the body of a request of items, as a structure that JSON can hold.
+
+    """
+
+    def __init__(self, signal: str, endpoint: str, request: Callable[[Sequence[ItemT]], object]) -> None:
+        self._endpoint = endpoint
+        self._request = request
+        self._signal = signal
+        self._queue: deque[ItemT] = deque()
+        self._awake = threading.Event()
+        self._ending = threading.Event()
+        self._lost = runtime.OTLP_RECORDS_LOST.labels(signal)
+        self._mentioned_at = -math.inf
+        self._http = urllib3.PoolManager(
+            num_pools=1,
+            timeout=urllib3.Timeout(total=SEND_SECONDS_MAX),
+            retries=urllib3.Retry(
+                RETRIES_MAX,
+                read=0,  # it may have been taken
+                backoff_factor=RETRY_BACKOFF_SECONDS,
+                backoff_max=SEND_SECONDS_MAX,
+                status_forcelist=_TRY_AGAIN_STATUSES,
+                allowed_methods=None,
+                respect_retry_after_header=False,  # it may say an hour
+                raise_on_status=False,
+            ),
         )
+        self._thread = threading.Thread(target=self._run, name=f"otlp-{signal}", daemon=True)
+        self._thread.start()
+
+    def put(self, item: ItemT) -> None:
+        """Queue an item."""
+        if len(self._queue) >= QUEUE_RECORDS_MAX:
+            self._drop_oldest()
+        self._queue.append(item)
+        if len(self._queue) >= BATCH_RECORDS_MAX and not self._awake.is_set():
+            self._awake.set()
 
     def shutdown(self) -> None:
         """Send what is queued, for at most 2 s."""
-        end_in_time(self._provider.shutdown)
+        self._ending.set()
+        self._awake.set()
+        self._thread.join(SHUTDOWN_SECONDS_MAX)
+
+    def _drop_oldest(self) -> None:
+        try:
+            self._queue.popleft()
+        except IndexError:  # it was sent just now
+            return
+        self._lost.inc()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._awake.wait(SEND_EVERY_SECONDS)
+            self._awake.clear()
+            self._send_all()
+        self._send_all()
+
+    def _send_all(self) -> None:
+        while batch := self._take():
+            try:
+                self._send(batch)
+            except Exception as error:  # noqa: BLE001  nothing that is told may end the telling
+                self._give_up(batch, error)
+            if len(self._queue) < BATCH_RECORDS_MAX and not self._ending.is_set():
+                return
+
+    def _take(self) -> list[ItemT]:
+        batch: list[ItemT] = []
+        try:
+            while len(batch) < BATCH_RECORDS_MAX:
+                batch.append(self._queue.popleft())
+        except IndexError:
+            pass
+        return batch
+
+    def _send(self, batch: Sequence[ItemT]) -> None:
+        answer = self._http.request(
+            "POST",
+            self._endpoint,
+            body=encoded(self._request(batch)),
+            headers={"Content-Type": "application/json"},
+            redirect=False,
+        )
+        if not 200 <= answer.status < 300:  # noqa: PLR2004
+            raise urllib3.exceptions.HTTPError(f"status {answer.status}")
+
+    def _give_up(self, batch: Sequence[ItemT], error: Exception) -> None:
+        self._lost.inc(len(batch))
+        now = time.monotonic()
+        if now - self._mentioned_at < MENTION_EVERY_SECONDS:
+            return
+        self._mentioned_at = now
+        log.warning(
+            "otlp_export_failed",
+            signal=self._signal,
+            endpoint=self._endpoint,
+            error=str(error),
+            **{STDOUT_ONLY: True},
+        )

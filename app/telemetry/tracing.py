@@ -154,15 +154,11 @@ def configure_tracing(settings: Settings, *, service: str) -> Callable[[], None]
     if settings.otlp_traces_endpoint is None:
         _Tracing.export = None
         return lambda: None
-    # Imported here: a process that exports nothing need not hold a protobuf runtime.
+    # Imported here: it knows what a span is.
+    from app.telemetry.otlp import Speaker  # noqa: PLC0415
     from app.telemetry.otlp_traces import OtlpTraces  # noqa: PLC0415
 
-    exporter = OtlpTraces(
-        str(settings.otlp_traces_endpoint),
-        service=service,
-        instance=settings.instance,
-        environment=settings.environment,
-        version=__version__,
-    )
+    speaker = Speaker(service, settings.instance, settings.environment, __version__)
+    exporter = OtlpTraces(str(settings.otlp_traces_endpoint), speaker)
     _Tracing.export = exporter.emit
     return exporter.shutdown

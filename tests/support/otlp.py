@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+IDS = {"traceId", "spanId", "parentSpanId"}
+
+MessageT = TypeVar("MessageT", ExportLogsServiceRequest, ExportTraceServiceRequest)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector._take(self.path, body)
+                collector._take(self.path, body, self.headers["Content-Type"])
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -52,15 +59,11 @@ class Collector:
         base = f"http://127.0.0.1:{self._server.server_address[1]}/otlp/v1"
         self.logs_endpoint, self.traces_endpoint = f"{base}/logs", f"{base}/traces"
 
-    def _take(self, path: str, body: bytes) -> None:
+    def _take(self, path: str, body: bytes, content_type: str) -> None:
         if path.endswith("/traces"):
-            traces = ExportTraceServiceRequest()
-            traces.ParseFromString(body)
-            self._traces.append(traces)
+            self._traces.append(parsed(ExportTraceServiceRequest(), body, content_type))
         else:
-            logs = ExportLogsServiceRequest()
-            logs.ParseFromString(body)
-            self.requests.append(logs)
+            self.requests.append(parsed(ExportLogsServiceRequest(), body, content_type))
 
     def resource(self) -> dict[str, Any]:
         return attributes(self.requests[0].resource_logs[0].resource)
@@ -107,6 +110,22 @@ class Collector:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+
+
+def parsed(message: MessageT, body: bytes, content_type: str) -> MessageT:
+    """Return a request in either encoding. Whatever OTLP does not know is an error."""
+    if content_type == "application/json":
+        json_format.ParseDict(json.loads(body, object_hook=_with_base64), message)
+    else:
+        message.ParseFromString(body)
+    return message
+
+
+def _with_base64(found: dict[str, Any]) -> dict[str, Any]:
+    # OTLP's JSON differs from that of Protocol Buffers in one thing: ids are hexadecimal.
+    for key in IDS & found.keys():
+        found[key] = base64.b64encode(bytes.fromhex(found[key])).decode()
+    return found
 
 
 def attributes(holder: Any) -> dict[str, Any]:

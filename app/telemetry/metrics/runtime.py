@@ -37,6 +37,11 @@ EVENT_LOOP_LAG = Histogram(
 WORKER_THREADS = Gauge("dcs_worker_threads", "Threads of this worker that run jobs.", registry=None)
 
 LOG_LINES_LOST = Counter("dcs_log_lines_lost_total", "Log lines that could not be written.")
+OTLP_RECORDS_LOST = Counter(
+    "dcs_otlp_records_lost_total",
+    "Log records and spans that were not exported: the queue was full, or the collector did not take them.",
+    ["signal"],
+)
 
 CLIENT_REQUESTS = Counter(
     "dcs_client_requests_total",
@@ -60,6 +65,8 @@ def initialise() -> None:
             SLOTS.labels(pool, state)
         for reason in SHED_REASONS:
             REQUESTS_SHED.labels(pool, reason)
+    for signal in ("logs", "traces"):
+        OTLP_RECORDS_LOST.labels(signal)
     initialise_client(OTHER_CLIENTS)
 
 
