@@ -25,6 +25,7 @@ from app.cache.cache import Cache
 from app.context import Context
 from app.database.engine import ConnectOptions, Database
 from app.database.slots import DatabaseSlots
+from app.garbage import settle
 from app.health.endpoints import router as health_router
 from app.health.probe import DependencyProbe
 from app.ingest import endpoints as ingest
@@ -176,6 +177,7 @@ def main() -> int:
     # uvicorn ends by raising the signal again, which would skip the flush.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: sys.exit(0))
+    settle()
     server = _Server(server_config(app, settings), app.state.draining)
     try:
         server.run()

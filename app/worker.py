@@ -13,6 +13,7 @@ import structlog
 from app import __version__
 from app.avatars import tasks as avatars
 from app.database.engine import ConnectOptions, Database
+from app.garbage import settle
 from app.health.probe import DependencyProbe
 from app.ingest import tasks as ingest
 from app.ingest.watch import watch as ingest_watch
@@ -198,6 +199,7 @@ def main(more_handlers: Mapping[str, Handler] | None = None) -> int:
     worker = Worker(settings, more_handlers)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: worker.stop())
+    settle()
     server = serve_metrics(settings.host, settings.port)
     log.info("service_started", version=__version__, database_target=str(settings.database))
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 
@@ -16,6 +15,7 @@ from app.access.body import BodyLimit
 from app.access.errors import BodyTooLargeError, HeadersTooLargeError, UrlTooLongError
 from app.errors import DcsError
 from app.problems import problem_response
+from app.telemetry import log_context
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -103,7 +103,7 @@ class Guard:
         record = found.record
         # From here on the caller is known: also in the log line and the figures of a refusal.
         scope["state"]["principal"] = found.principal
-        structlog.contextvars.bind_contextvars(client_id=record.client_id)
+        log_context.bind(client_id=record.client_id)
         answer.decision = await access.limits.take_key(
             record.key_id, record.rate_limit_per_minute, record.burst
         )

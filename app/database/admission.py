@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import anyio
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from app.errors import OverloadedError
 from app.telemetry.metrics import runtime
@@ -36,8 +35,7 @@ class Gate:
         self._places = places
         self._wait_seconds_max = wait_seconds_max
         self._waiting_max = waiting_max
-        self._limiter = anyio.CapacityLimiter(places)
-        self._waiting = 0
+        self._queue: dict[asyncio.Future[bool], None] = {}
         self._in_use = 0
         self._memory_seconds = wait_seconds_max * MEMORY_OF_WAIT
         self._rate_max = HOPE * waiting_max / wait_seconds_max
@@ -47,53 +45,66 @@ class Gate:
         self._shed = {reason: runtime.REQUESTS_SHED.labels(pool, reason) for reason in runtime.SHED_REASONS}
         runtime.SLOTS.labels(pool, "total").set(places)
         runtime.SLOTS.labels(pool, "in_use").set_function(lambda: self._in_use)
-        runtime.SLOTS.labels(pool, "waiting").set_function(lambda: self._waiting)
+        runtime.SLOTS.labels(pool, "waiting").set_function(lambda: len(self._queue))
 
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
+    def hold(self) -> AbstractAsyncContextManager[None]:
         """Hold a place. Raises ``OverloadedError`` at once or after the longest wait."""
-        holder = object()
-        try:
-            self._limiter.acquire_on_behalf_of_nowait(holder)
-        except anyio.WouldBlock:
-            await self._queue(holder)
+        return _Hold(self)
+
+    async def enter(self) -> None:
+        """Take a place, which ``leave`` gives back. Raises as ``hold``."""
+        if self._in_use >= self._places or self._queue:
+            await self._wait_for_turn()
+            return
         self._age()
         self._in_use += 1
-        try:
-            yield
-        finally:
-            self._age()
-            self._rate = min(self._rate + 1 / self._memory_seconds, self._rate_max)
-            self._freed_at = self._rate_at
-            self._in_use -= 1
-            self._limiter.release_on_behalf_of(holder)
 
-    async def _queue(self, holder: object) -> None:
-        if self._waiting >= self._waiting_max:
+    def leave(self) -> None:
+        """Give a place back: to who has waited longest, if anybody waits."""
+        self._age()
+        self._rate = min(self._rate + 1 / self._memory_seconds, self._rate_max)
+        self._freed_at = self._rate_at
+        while self._queue:
+            turn = next(iter(self._queue))
+            del self._queue[turn]
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self._in_use -= 1
+
+    async def _wait_for_turn(self) -> None:
+        if len(self._queue) >= self._waiting_max:
             raise self._refusal("queue_full")
         if self.expected_wait_seconds() > self._wait_seconds_max:
             raise self._refusal("queue_slow")
         asked = time.monotonic()
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._queue[turn] = None
+        timer = loop.call_later(self._wait_seconds_max, _give_up, turn)
         try:
-            with anyio.move_on_after(self._wait_seconds_max) as waiting:
-                await self._limiter.acquire_on_behalf_of(holder)
+            got_it = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave()  # it was handed over in the same moment
+            raise
         finally:
-            self._waiting -= 1
-        if waiting.cancelled_caught:
+            timer.cancel()
+            self._queue.pop(turn, None)
+        if not got_it:
             raise self._refusal("waited_too_long")
         self._wait.observe(time.monotonic() - asked)
 
     def expected_wait_seconds(self) -> float:
         """Return when a caller that comes now would get a place, if all goes on as of late."""
         self._age()
-        return max((self._waiting + 1) / self._rate, self._rate_at - self._freed_at)
+        return max((len(self._queue) + 1) / self._rate, self._rate_at - self._freed_at)
 
     def _age(self) -> None:
         """Let the rate fall for the time in which all places were held, and rise again for any other."""
         now = time.monotonic()
         kept = math.exp((self._rate_at - now) / self._memory_seconds)
-        if self._waiting or self._in_use >= self._places:
+        if self._queue or self._in_use >= self._places:
             self._rate = max(self._rate * kept, _RATE_MIN)
         else:
             self._rate = self._rate_max - (self._rate_max - self._rate) * kept
@@ -103,3 +114,23 @@ class Gate:
     def _refusal(self, reason: str) -> OverloadedError:
         self._shed[reason].inc()
         return OverloadedError("overloaded")
+
+
+class _Hold(AbstractAsyncContextManager[None]):
+    """A place while it is held. A class: a generator costs several times as much, for every request."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._gate.leave()
+
+
+def _give_up(turn: asyncio.Future[bool]) -> None:
+    if not turn.done():
+        turn.set_result(False)

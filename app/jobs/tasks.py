@@ -20,6 +20,7 @@ from app.jobs.handlers import Attempt, Effect, Handler, JobError, StoreRecords, 
 from app.jobs.leases import Held, Leases
 from app.jobs.repository import JobRepository
 from app.models import JobState
+from app.telemetry import log_context
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 RETRY_BASE_SECONDS = 0.5
@@ -78,7 +79,7 @@ class JobRunner:
         parent = remote_parent(job.trace_context)
         with (
             Span(f"job {job.source_type}", SpanKind.CONSUMER, parent) as span,
-            structlog.contextvars.bound_contextvars(
+            log_context.bound(
                 job_id=str(job.id),
                 request_id=job.request_id,
                 client_id=job.client_id,

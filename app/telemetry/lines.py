@@ -14,7 +14,7 @@ import orjson
 
 from app.telemetry.metrics import runtime
 
-TOGETHER_SECONDS = 0.005
+TOGETHER_SECONDS = 0.02
 """A line that comes this soon after a write waits for others that long, unless it is a warning or worse."""
 WAITING_LINES_MAX = 1000
 
@@ -28,7 +28,7 @@ def encoded(value: object) -> bytes:
 
 
 class LineWriter:
-    """Writes encoded lines in order. What waits is lost when the process is killed: 5 ms of good news."""
+    """Writes encoded lines in order. What waits is lost when the process is killed: 20 ms of good news."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from app.telemetry import log_context
 from app.telemetry.lines import LineWriter, encoded
 from app.telemetry.otlp import STDOUT_ONLY, Speaker
 from app.telemetry.otlp_logs import OtlpLogs
@@ -21,13 +24,36 @@ if TYPE_CHECKING:
 # Its own trouble must not travel by the transport that is in trouble.
 _STDOUT_ONLY_LIBRARIES = ("urllib3",)
 _SECRET_KEYS = frozenset({"authorization", "password", "api_key", "x-api-key", "cookie", "secret", "token"})
+_KEYS_KNOWN_MAX = 1000
+
+
+@functools.lru_cache(maxsize=_KEYS_KNOWN_MAX)
+def _is_secret(key: str) -> bool:
+    return key.lower() in _SECRET_KEYS
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key in event:
-        if key.lower() in _SECRET_KEYS:
+        if _is_secret(key):
             event[key] = "[redacted]"
     return event
+
+
+class _Stamp:
+    """Says when, in UTC. Most lines come in a second whose name was written already."""
+
+    def __init__(self) -> None:
+        self._last = (0, "")
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        now = time.time()
+        second = int(now)
+        last, text = self._last
+        if last != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._last = (second, text)
+        event["timestamp"] = f"{text}.{int((now - second) * 1e6):06d}Z"
+        return event
 
 
 def _dumps(event: EventDict, **_kwargs: Any) -> bytes:
@@ -74,10 +100,10 @@ def configure_logging(
 ) -> Callable[[], None]:
     """Configure logging of this process; return what flushes and ends it within 2 s."""
     processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        log_context.merge,
         add_trace,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Stamp(),
         structlog.processors.format_exc_info,
         _redact,
     ]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers, MutableHeaders
 
 from app.access.headers import GUARDED_STATUSES
-from app.telemetry import clients, metrics
+from app.telemetry import clients, log_context, metrics
 from app.telemetry.metrics import runtime
 from app.telemetry.trace_context import new_request_id
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import APIRouter
+    from prometheus_client import Counter, Histogram
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.telemetry.trace_context import TraceContext
@@ -25,22 +28,38 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _QUIET_PREFIXES = ("/health", "/metrics")
 _SERVER_ERROR = 500
+_CHILDREN_KEPT_MAX = 1024
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger()
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
+def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    given = _values(headers, b"x-request-id")
     # Anything else could forge log lines or fill an index.
-    return given if _REQUEST_ID.match(given) else new_request_id()
+    return given[0] if given and _REQUEST_ID.match(given[0]) else new_request_id()
 
 
-def _caller(headers: Headers) -> TraceContext | None:
-    given = headers.getlist("traceparent")
+def _caller(headers: Sequence[tuple[bytes, bytes]]) -> TraceContext | None:
+    given = _values(headers, b"traceparent")
     # Two of them name two parents: none is believed.
-    return remote_parent(given[0], ",".join(headers.getlist("tracestate"))) if len(given) == 1 else None
+    return remote_parent(given[0], ",".join(_values(headers, b"tracestate"))) if len(given) == 1 else None
+
+
+# Finding the child of a metric by its labels costs more than counting does. All labels are bounded.
+@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
+def _requests(method: str, route: str, status: int) -> Counter:
+    return metrics.HTTP_REQUESTS.labels(method, route, str(status))
+
+
+@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
+def _duration(method: str, route: str) -> Histogram:
+    return metrics.HTTP_REQUEST_DURATION.labels(method, route)
 
 
 class TelemetryMiddleware:
@@ -54,19 +73,19 @@ class TelemetryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = scope["headers"]
         request_id = _request_id(headers)
-        structlog.contextvars.clear_contextvars()
+        log_context.clear()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         if scope["path"].startswith(_QUIET_PREFIXES):  # asked every second, by those who keep no traces
-            structlog.contextvars.bind_contextvars(request_id=request_id)
+            log_context.bind(request_id=request_id)
             await self._serve(scope, receive, send, None)
             return
         with Span("request", SpanKind.SERVER, _caller(headers)) as span:
             state["trace_id"] = span.context.trace_id
             # Bound as well: the answer to a defect is made when this span has ended.
-            structlog.contextvars.bind_contextvars(
+            log_context.bind(
                 request_id=request_id, trace_id=span.context.trace_id, span_id=span.context.span_id
             )
             await self._serve(scope, receive, send, span)
@@ -80,7 +99,7 @@ class TelemetryMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("latin-1"))]
             await send(message)
 
         runtime.HTTP_IN_FLIGHT.inc()
@@ -96,8 +115,8 @@ class TelemetryMiddleware:
     def _record(scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
-        metrics.HTTP_REQUEST_DURATION.labels(method, route).observe(seconds)
+        _requests(method, route, status).inc()
+        _duration(method, route).observe(seconds)
         principal = scope["state"].get("principal")
         if principal is not None:
             clients.count_request(principal.client_id, status)

@@ -53,7 +53,8 @@ def bound_keys(app: Path) -> frozenset[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr in {"bind_contextvars", "bound_contextvars"}
+        and _is_name(node.func.value, "log_context")
+        and node.func.attr in {"bind", "bound"}
         for keyword in node.keywords
         if keyword.arg
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
@@ -177,6 +179,48 @@ def test_after_a_stall_everybody_is_let_in_again_as_soon_as_places_are_free() ->
                 group.start_soon(quick.one)
         assert (quick.done, quick.refused) == (100, 0)
         assert gate.expected_wait_seconds() < PATIENCE_SECONDS
+
+    scenario(act)
+
+
+def test_who_gives_up_waiting_takes_no_place_along() -> None:
+    async def act() -> None:
+        gate = Gate("database", 1, 5.0, 100)
+        work = Work(gate)
+        async with anyio.create_task_group() as group:
+            group.start_soon(work.one)
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as impatient:
+                for _ in range(3):
+                    impatient.start_soon(work.one)
+                await anyio.wait_all_tasks_blocked()
+                impatient.cancel_scope.cancel()
+            async with anyio.create_task_group() as late:
+                late.start_soon(work.one)
+                await anyio.wait_all_tasks_blocked()
+                # Cancelled in the moment in which the place is handed over, before the task runs on.
+                work.end.set()
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+                late.cancel_scope.cancel()
+        with anyio.fail_after(1):
+            async with gate.hold():
+                assert work.refused == 0
+
+    scenario(act)
+
+
+def test_a_place_that_is_handed_over_to_who_is_cancelled_is_not_lost() -> None:
+    async def act() -> None:
+        gate = Gate("database", 1, 5.0, 100)
+        await gate.enter()
+        waiter = asyncio.ensure_future(gate.enter())
+        await anyio.lowlevel.checkpoint()
+        gate.leave()
+        waiter.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiter
+        with anyio.fail_after(1):
+            await gate.enter()
 
     scenario(act)
 

@@ -112,11 +112,12 @@ def test_retries_wait_longer_each_time_up_to_a_cap() -> None:
 def test_logs_are_json_lines_without_secrets() -> None:
     program = """
 import logging, warnings
+from app.telemetry import log_context
 from app.telemetry.logging import configure_logging
 import structlog
 configure_logging(service="api", instance="api-9", environment="test", version="0")
 log = structlog.get_logger()
-with structlog.contextvars.bound_contextvars(request_id="r-1"):
+with log_context.bound(request_id="r-1"):
     log.info("thing_done", password="canary", Authorization="canary", amount=3)
     log.debug("not_said")
     logging.getLogger("uvicorn.error").info("not said either")
