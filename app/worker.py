@@ -68,6 +68,7 @@ class Worker:
             **avatars.handlers(settings, self._database),
             **(more_handlers or {}),
         }
+        self._announcer = Announcer(settings)
         self._leases = Leases(
             self._database,
             owner=settings.instance,
@@ -75,6 +76,8 @@ class Worker:
             limits={kind: handler.concurrency_max for kind, handler in handlers.items()},
             client_running_max=settings.client_running_max,
             bulkheads_max=bulkheads_max(settings.worker_threads),
+            # Else the next one waits until somebody hands in a job, or for the poll.
+            made_room=self._announcer.announce_here,
         )
         self._dispatcher = Dispatcher(
             self._leases,
@@ -85,7 +88,6 @@ class Worker:
             poll_interval_seconds=settings.poll_interval_seconds,
         )
         self._runner = JobRunner(self._database, handlers, self._leases, self._stopping)
-        self._announcer = Announcer(settings)
         self._reconciler = Reconciler(
             self._database,
             self._announcer,

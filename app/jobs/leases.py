@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -66,7 +66,10 @@ class Leases:
         limits: Mapping[str, int | None],
         client_running_max: int | None = None,
         bulkheads_max: int | None = None,
+        made_room: Callable[[], None] = lambda: None,
     ) -> None:
+        """``made_room`` is told when a job has ended of whose kind there may only be so many."""
+        self._made_room = made_room
         self._bulkheads_max = bulkheads_max
         self._database = database
         self._owner = owner
@@ -157,12 +160,16 @@ class Leases:
 
     def drop(self, ended: Iterable[Held]) -> None:
         """Forget jobs that have ended here."""
+        limited = False
         with self._lock:
             for held in ended:
                 # The same job may have been claimed again meanwhile: that is another's to end.
                 if self._held.get(held.job.id) is held:
                     del self._held[held.job.id]
+                    limited |= self._limits.get(held.job.source_type) is not None
             metrics.WORKER_JOBS_RUNNING.set(len(self._held))
+        if limited:
+            self._made_room()
 
     def snapshot(self) -> list[Held]:
         """Return all jobs held now."""

@@ -15,10 +15,17 @@ LIST_LENGTH_MAX = 100
 AT_ONCE_MAX = 20
 """Wake-ups for what was announced together: more jobs than that keep the woken workers busy anyway."""
 HOLD_OFF_SECONDS = 1.0
+OWN_SECONDS_MAX = 60
+"""How long a worker's wake-up for itself is kept."""
 SPACING_SECONDS = 0.005
 """Between two calls: under load one says it for many, and Redis costs a request next to nothing."""
 WAIT_SECONDS_MAX = 1.0
 CLOSE_SECONDS_MAX = 0.5
+
+
+def own_list(instance: str) -> str:
+    """Return where one process wakes itself up."""
+    return f"{LIST}:{instance}"
 
 
 class Announcer:
@@ -30,8 +37,10 @@ class Announcer:
 
     def __init__(self, settings: Settings) -> None:
         self._redis = redis_client(settings)
+        self._own = own_list(settings.instance)
         self._changed = threading.Condition()
         self._due = 0
+        self._own_due = False
         self._closed = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -41,27 +50,50 @@ class Announcer:
         with self._changed:
             first = not self._due
             self._due = min(self._due + 1, AT_ONCE_MAX)
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
-                self._thread.start()
-            if first:
-                self._changed.notify()
+            self._begin(notify=first)
+
+    def announce_here(self) -> None:
+        """Wake this process: it can take what it left to others, or to nobody, a moment ago."""
+        with self._changed:
+            first = not self._own_due
+            self._own_due = True
+            self._begin(notify=first)
+
+    def _begin(self, *, notify: bool) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
+            self._thread.start()
+        if notify:
+            self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._due and not self._closed:
+                while not self._due and not self._own_due and not self._closed:
                     self._changed.wait()
                 due, self._due = self._due, 0
-                if not due:
+                own, self._own_due = self._own_due, False
+                if not due and not own:
                     return
-            pushed = self._push(due)
+            pushed = (not due or self._push(due)) and (not own or self._push_own())
             self._ended.wait(SPACING_SECONDS if pushed else HOLD_OFF_SECONDS)
 
     def _push(self, count: int) -> bool:
         try:
             if self._redis.lpush(LIST, *["1"] * count) > LIST_LENGTH_MAX:
                 self._redis.ltrim(LIST, 0, LIST_LENGTH_MAX - 1)
+        except redis.RedisError as exc:
+            record_redis_error(exc)
+            return False
+        return True
+
+    def _push_own(self) -> bool:
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.lpush(self._own, "1")
+                pipeline.ltrim(self._own, 0, 0)
+                pipeline.expire(self._own, OWN_SECONDS_MAX)
+                pipeline.execute()
         except redis.RedisError as exc:
             record_redis_error(exc)
             return False
@@ -84,6 +116,7 @@ class Listener:
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         self._poll_seconds = settings.poll_interval_seconds
+        self._lists = [LIST, own_list(settings.instance)]
         self._redis = redis_client(settings, blocking_seconds=WAIT_SECONDS_MAX)
         self._stopping = stopping
         self._not_before = 0.0
@@ -97,7 +130,7 @@ class Listener:
                 self._stopping.wait(left)
                 return
             try:
-                if self._redis.blpop([LIST], timeout=min(left, WAIT_SECONDS_MAX)) is not None:
+                if self._redis.blpop(self._lists, timeout=min(left, WAIT_SECONDS_MAX)) is not None:
                     return
             except redis.RedisError as exc:
                 record_redis_error(exc)

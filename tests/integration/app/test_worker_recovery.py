@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tests.support import avatars
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
 from tests.support.tcp import PathState, TcpForwarder
@@ -177,6 +179,16 @@ def test_a_wake_up_is_faster_than_the_poll(start: Start) -> None:
     api = start("app.main")
     start("app.worker", DCS_POLL_INTERVAL_SECONDS="30", DCS_RECONCILE_INTERVAL_SECONDS="30")
     succeeded(api, api.trigger("file", FILE).json()["job_id"], within_seconds=10)
+
+
+def test_the_next_of_a_kind_that_runs_one_at_a_time_does_not_wait_for_the_poll(start: Start) -> None:
+    api = start("app.main")
+    start("app.worker", DCS_POLL_INTERVAL_SECONDS="30", DCS_RECONCILE_INTERVAL_SECONDS="30")
+    accepted = [avatars.post(api, json={"prompt": f"fox number {number}"}) for number in range(5)]
+    started = time.monotonic()
+    for answer in accepted:
+        assert avatars.ended(api, answer.json()["job_id"])["status"] == "ready"
+    assert time.monotonic() - started < 15
 
 
 def test_a_job_outlives_a_database_that_goes_away_in_the_middle(
