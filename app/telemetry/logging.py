@@ -121,6 +121,8 @@ def configure_logging(
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
+    # What it says of each try is said once, by who gives up.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     root = logging.getLogger()
     root.handlers = [_ThirdPartyHandler()]
     root.setLevel(logging.WARNING)
