@@ -37,8 +37,17 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
 
 
-def complete(received: bytearray) -> tuple[int, int] | None:
-    """Return status and length of the first answer in ``received``, or None while it is not all there."""
+@dataclass(frozen=True)
+class Answer:
+    """The first answer of what was received. ``last``: the server closes the connection after it."""
+
+    status: int
+    length: int
+    last: bool
+
+
+def complete(received: bytearray) -> Answer | None:
+    """Return the first answer in ``received``, or None while it is not all there."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -48,7 +57,9 @@ def complete(received: bytearray) -> tuple[int, int] | None:
         raise ValueError("an answer without a length: " + head.decode("latin-1"))
     line_end = head.find(b"\r\n", at)
     length = end + 4 + int(head[at + 15 : line_end if line_end > 0 else end])
-    return (int(head[9:12]), length) if len(received) >= length else None
+    if len(received) < length:
+        return None
+    return Answer(int(head[9:12]), length, b"\r\nconnection: close\r\n" in head + b"\r\n")
 
 
 class Load:
@@ -116,12 +127,16 @@ class Load:
         answer = complete(connection.received)
         if answer is None:
             return
-        status, length = answer
         self._answers_in_all += 1
         if self._counting:
-            self._tally.statuses[str(status)] += 1
+            self._tally.statuses[str(answer.status)] += 1
             self._tally.milliseconds.append((time.perf_counter() - connection.sent_at) * 1000)
-        del connection.received[:length]
+        if answer.last:  # nginx does so after a thousand requests
+            self._selector.unregister(connection.sock)
+            connection.sock.close()
+            self._open()
+            return
+        del connection.received[: answer.length]
         self._send(connection)
 
     def _replace(self, connection: Connection) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.figures import Ceiling, Floor, Judgement, Spread, percentile
-from bench.http.client import complete
+from bench.http.client import Answer, complete
 from bench.http.requests import trigger
 
 FLOOR = Floor("speed", "ours", ("slow", "fast"), 0.9)
@@ -54,7 +54,9 @@ def test_a_spread_shows_the_extremes() -> None:
 def test_answers_are_cut_where_they_end() -> None:
     answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
     assert complete(bytearray(answer[:-1])) is None
-    assert complete(bytearray(answer + b"HTTP/1.1 500")) == (202, len(answer))
+    assert complete(bytearray(answer + b"HTTP/1.1 500")) == Answer(202, len(answer), last=False)
+    closing = answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    assert complete(bytearray(closing)) == Answer(202, len(closing), last=True)
     with pytest.raises(ValueError, match="without a length"):
         complete(bytearray(b"HTTP/1.1 200 OK\r\n\r\n"))
 
