@@ -35,6 +35,7 @@ def running() -> Iterator[Servers]:
         yield running
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_every_section_is_measured_and_a_disadvantage_is_told(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
