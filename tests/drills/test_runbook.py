@@ -81,6 +81,7 @@ def firing(lab: Lab) -> set[str]:
     return {alert["name"] for alert in status["alerts"]}
 
 
+@pytest.mark.full
 def test_a_closed_path_is_found_by_the_runbook_and_mended(lab: Lab, on_call: OnCall) -> None:
     with broken(lab, "path-closed") as said:
         assert "PostgresUnreachable" in said

@@ -114,7 +114,8 @@ def test_a_drill_killed_while_it_heals_is_healed_by_its_guardian(lab: Lab, befor
     assert_as_before(lab, before)
 
 
-@pytest.mark.parametrize("phase", [pytest.param(Phase.INJECTING, marks=pytest.mark.full), Phase.JUDGING])
+@pytest.mark.full
+@pytest.mark.parametrize("phase", [Phase.INJECTING, Phase.JUDGING])
 def test_drill_and_guardian_killed_together_leave_it_to_heal(
     lab: Lab, before: dict[str, Any], phase: Phase
 ) -> None:
@@ -265,6 +266,7 @@ def silence(lab: Lab) -> None:
     httpx.post(f"{url}/api/v2/silences", json=body, timeout=5, trust_env=False).raise_for_status()
 
 
+@pytest.mark.full
 def test_up_heals_what_a_dead_run_left(lab: Lab, before: dict[str, Any]) -> None:
     drill = begin(lab, Phase.JUDGING, "--variant", "socket-only")
     kill_guardian(lab)

@@ -16,7 +16,7 @@ from app.database.slots import DatabaseSlots
 from app.errors import OverloadedError
 
 PATIENCE_SECONDS = 0.2
-ROUNDS = 36
+ROUNDS, CALLERS = 24, 40
 
 
 class Work:
@@ -105,9 +105,9 @@ def test_a_queue_that_turns_slow_is_soon_no_longer_than_can_be_served_in_time(
         async with anyio.create_task_group() as group:
             # 5 places, each held for 0.25 s: 20 turns in a second. Nobody gives up: that clock stands.
             for _ in range(ROUNDS):
-                for _ in range(60):
+                for _ in range(CALLERS):
                     group.start_soon(one, gate)
-                asked += 60
+                asked += CALLERS
                 await anyio.wait_all_tasks_blocked()
                 waiting.append(asked - served - refused - 5)
                 now += 0.25
