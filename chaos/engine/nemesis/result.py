@@ -146,7 +146,7 @@ def lines(result: NemesisResult) -> list[str]:
     found += [
         "",
         f"  jobs: {states or 'none'}; all ended {result.settle_seconds:.1f} s after the last fault",
-        f"  calls: {', '.join(f'{value} {name}' for name, value in result.calls.items())}",
+        f"  calls: {', '.join(_told(name, value) for name, value in result.calls.items() if value != {})}",
         f"  this seed owes {len(result.owed)} of {len(result.table)} cells, hit "
         f"{len(result.owed) - len(result.missing)}" + (f" ({result.partial})" if result.partial else ""),
     ]
@@ -202,3 +202,11 @@ def to_html(result: NemesisResult) -> str:
         f"<title>Nemesis, seed {result.seed}</title><style>{style}</style>"
         f"<body>{''.join(parts)}</body></html>\n"
     )
+
+
+def _told(name: str, value: Any) -> str:
+    if name == "slowest_seconds":
+        return f"the slowest acknowledged after {value:.1f} s"
+    if isinstance(value, Mapping):
+        return f"{name}: " + ", ".join(f"{count} {what}" for what, count in value.items())
+    return f"{value} {name}"

@@ -47,6 +47,13 @@ def test_all_checks_green_and_all_cells_hit_is_a_pass() -> None:
     assert lines(RESULT)[-1] == "10 jobs, 1 faults, 0 lost, 0 duplicated, 0 leaked"
 
 
+def test_calls_are_told_in_words() -> None:
+    calls = {"attempts": 12, "slowest_seconds": 6.10751383, "refusals": {}}
+    assert "  calls: 12 attempts, the slowest acknowledged after 6.1 s" in lines(replace(RESULT, calls=calls))
+    refused = calls | {"refusals": {"401": 2, "409": 1}}
+    assert any(line.endswith("refusals: 2 401, 1 409") for line in lines(replace(RESULT, calls=refused)))
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
