@@ -108,6 +108,7 @@ def test_a_worker_that_wakes_up_too_late_writes_nothing(
     assert records(postgres, database_name) == TOTAL
 
 
+@pytest.mark.full
 def test_a_long_job_keeps_its_lease(
     start: Start, api: ServiceProcess, upstream: Upstream, postgres: PostgresServer, database_name: str
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_flood_is_capped_counted_and_over(
     arrive(loki, query, ["another program is not affected"])
 
 
+@pytest.mark.full
 def test_while_loki_is_away_lines_wait_and_the_forwarder_does_not_spin(
     logs: Path, environment: str, tmp_path: Path
 ) -> None:

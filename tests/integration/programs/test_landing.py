@@ -71,6 +71,7 @@ def test_days_are_delivered_with_their_markers_and_old_ones_are_deleted(
     assert put(program, "error") == 0
 
 
+@pytest.mark.full
 def test_a_store_that_is_away_costs_deliveries_and_nothing_else(s3: SeaweedServer, traffic: Program) -> None:
     eventually(lambda: put(traffic, "ok") > 0, 10, "something is delivered")
     s3.stop()

@@ -155,6 +155,7 @@ def test_sigterm_ends_it_in_time_with_requests_in_flight(stub: Stub, tmp_path: P
         assert program.stop() == 0
 
 
+@pytest.mark.full
 def test_ticks_missed_while_stopped_are_skipped_not_caught_up(stub: Stub, tmp_path: Path) -> None:
     with running("chaos.traffic", *traffic(stub), log=tmp_path / "log") as program:
         eventually(lambda: len(stub.requests) >= CLIENTS, 5, "one round")

@@ -52,6 +52,7 @@ def test_when_supervisord_is_killed_up_ends_what_is_left_and_starts_afresh(share
     assert shared.pids() == undisturbed
 
 
+@pytest.mark.full
 def test_a_hung_supervisord_does_not_hang_down_and_nothing_is_left(shared: Lab, second: Lab) -> None:
     undisturbed = shared.pids()
     pid = second.stack.supervisor.pid()
@@ -65,6 +66,7 @@ def test_a_hung_supervisord_does_not_hang_down_and_nothing_is_left(shared: Lab, 
 
 
 def test_down_leaves_no_process_and_a_warm_up_is_quick(second: Lab) -> None:
+    second.ok("down")
     began = time.monotonic()
     second.ok("up")
     took = time.monotonic() - began
