@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from app.database.engine import Database
 from app.database.slots import DatabaseSlots
+from app.jobs.batches import Batches
 from app.jobs.service import JobService
 from app.jobs.wakeups import Announcer
 from app.settings import Settings
@@ -23,6 +24,7 @@ class Context:
     slots: DatabaseSlots
     announcer: Announcer
     jobs: JobService
+    batches: Batches
 
 
 async def _context(request: Request) -> Context:

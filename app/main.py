@@ -30,6 +30,7 @@ from app.health.endpoints import router as health_router
 from app.health.probe import DependencyProbe
 from app.ingest import endpoints as ingest
 from app.jobs import endpoints as jobs
+from app.jobs.batches import Batches
 from app.jobs.caching import FinishedJobs
 from app.jobs.service import JobService
 from app.jobs.wakeups import Announcer
@@ -93,24 +94,26 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.probe = probe
     app.state.draining = threading.Event()
-    context = Context(
-        settings=settings,
-        database=database,
-        slots=DatabaseSlots(
-            settings.database_pool_size,
-            settings.database_pool_timeout_seconds,
-            waiting_max=settings.database_waiting_max,
-        ),
-        announcer=announcer,
-        jobs=JobService(
-            database,
-            catalogue(settings, cache),
-            announcer,
-            max_attempts=settings.max_attempts,
-            queued_max=settings.client_queued_max,
-            finished=FinishedJobs(cache, settings.cache_result_seconds),
-        ),
+    slots = DatabaseSlots(
+        settings.database_pool_size,
+        settings.database_pool_timeout_seconds,
+        waiting_max=settings.database_waiting_max,
     )
+    service = JobService(
+        database,
+        catalogue(settings, cache),
+        announcer,
+        max_attempts=settings.max_attempts,
+        queued_max=settings.client_queued_max,
+        finished=FinishedJobs(cache, settings.cache_result_seconds),
+    )
+    batches = Batches(
+        service.intake,
+        slots,
+        wait_seconds_max=settings.database_pool_timeout_seconds,
+        waiting_max=settings.database_waiting_max,
+    )
+    context = Context(settings, database, slots, announcer, service, batches)
     app.state.context = context
     install_error_handlers(app)
     for slice_ in (jobs, access, ingest, avatars):  # routes are tried in this order: the busiest first

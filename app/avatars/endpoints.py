@@ -42,7 +42,9 @@ router = APIRouter(prefix=PATH, tags=["avatars"])
 
 
 async def _service(context: InContext) -> AvatarService:
-    return AvatarService(context.database, context.jobs, max_attempts=context.settings.avatars_max_attempts)
+    return AvatarService(
+        context.database, context.jobs.intake, max_attempts=context.settings.avatars_max_attempts
+    )
 
 
 async def _intake(request: Request) -> Intake:

@@ -27,7 +27,7 @@ from app.avatars.schemas import (
 )
 from app.database.engine import Database
 from app.errors import FieldError, InvalidRequestError
-from app.jobs.service import JobService
+from app.jobs.intake import JobIntake
 from app.jobs.submission import Submission
 from app.models import JobState
 
@@ -47,7 +47,7 @@ class Image:
 class AvatarService:
     """Accepts avatars and tells about them."""
 
-    def __init__(self, database: Database, jobs: JobService, *, max_attempts: int) -> None:
+    def __init__(self, database: Database, jobs: JobIntake, *, max_attempts: int) -> None:
         self._database = database
         self._jobs = jobs
         self._max_attempts = max_attempts
@@ -55,7 +55,7 @@ class AvatarService:
     def accept(
         self, new: NewAvatar, *, client_id: str, request_id: str, idempotency_key: str | None
     ) -> AvatarAccepted:
-        """Store an avatar and its job; raises as ``JobService.accept``."""
+        """Store an avatar and its job; raises as ``JobIntake.accept``."""
         source = AvatarInput.PROMPT if new.prompt is not None else AvatarInput.IMAGE
         submission = Submission(
             KIND,

@@ -39,7 +39,7 @@ async def _reading(context: InContext) -> IngestService:
     settings = context.settings
     return IngestService(
         context.database,
-        context.jobs,
+        context.jobs.intake,
         bucket=settings.ingest_bucket or "",
         max_attempts=settings.ingest_max_attempts,
     )

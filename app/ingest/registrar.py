@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from app.database.engine import Database
 from app.ingest.repository import Known, LedgerFile, LedgerRepository, Sighting
 from app.jobs.errors import QueueFullError
-from app.jobs.service import JobService
+from app.jobs.intake import JobIntake
 from app.jobs.submission import Submission
 from app.models import FileState
 from app.telemetry.metrics import ingest as metrics
@@ -50,7 +50,7 @@ class Found:
 class Registrar:
     """The one way into the ledger. The unique key of the ledger decides who is first."""
 
-    def __init__(self, database: Database, jobs: JobService, *, bucket: str, max_attempts: int) -> None:
+    def __init__(self, database: Database, jobs: JobIntake, *, bucket: str, max_attempts: int) -> None:
         self._database = database
         self._jobs = jobs
         self._bucket = bucket

@@ -30,12 +30,11 @@ from app.ingest.schemas import (
     Run,
     RunAccepted,
 )
-from app.jobs.service import JobService
+from app.jobs.intake import JobIntake
 from app.jobs.submission import Submission
 from app.jobs.wakeups import Announcer
 from app.models import FileState
 from app.settings import Settings
-from app.sources.catalogue import catalogue
 from app.telemetry.metrics import ingest as metrics
 
 KIND_LIST = "ingest_list"
@@ -56,7 +55,7 @@ class _WaitingError(Exception):
 class IngestService:
     """Accepts listings and events, and tells about the ledger. Calls no object store: workers do."""
 
-    def __init__(self, database: Database, jobs: JobService, *, bucket: str, max_attempts: int) -> None:
+    def __init__(self, database: Database, jobs: JobIntake, *, bucket: str, max_attempts: int) -> None:
         self._database = database
         self._jobs = jobs
         self._bucket = bucket
@@ -196,11 +195,10 @@ class IngestService:
         return Replayed(file_id=file_id, job_id=job_id or file.job_id, already_pending=job_id is None)
 
 
-def job_service(settings: Settings, database: Database) -> JobService:
+def job_intake(settings: Settings, database: Database) -> JobIntake:
     """Return what a worker stores jobs of ingestion with, under the limits that hold for those of an API."""
-    return JobService(
+    return JobIntake(
         database,
-        catalogue(settings),
         Announcer(settings),
         max_attempts=settings.max_attempts,
         queued_max=settings.client_queued_max,

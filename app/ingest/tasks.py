@@ -16,7 +16,7 @@ from app.ingest.load import EndFile, Limits, LoadFile, unfit
 from app.ingest.quarantine import KIND_QUARANTINE, QuarantineHandler
 from app.ingest.registrar import KIND_FILE, Registrar
 from app.ingest.repository import Current, LedgerFile, LedgerRepository
-from app.ingest.service import KIND_LIST, job_service
+from app.ingest.service import KIND_LIST, job_intake
 from app.ingest.settings import DatasetSchema
 from app.ingest.shapes import Shape, csv_shape, jsonl_shape
 from app.ingest.spool import Spool, UnfitError
@@ -180,7 +180,7 @@ def handlers(settings: Settings, database: Database) -> Mapping[str, Handler]:
     if target is None:
         return {}
     store = ObjectStore(target)
-    jobs = job_service(settings, database)
+    jobs = job_intake(settings, database)
     registrar = Registrar(database, jobs, bucket=store.bucket, max_attempts=settings.ingest_max_attempts)
     return {
         KIND_FILE: FileHandler(settings, database, store),

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from app.database.engine import DATABASE_ERRORS, Database
 from app.ingest.reading import LedgerReading, Standing
 from app.ingest.repository import LedgerRepository
-from app.ingest.service import IngestService, job_service
+from app.ingest.service import IngestService, job_intake
 from app.ingest.settings import parse_time
 from app.settings import Settings
 from app.telemetry.metrics import ingest as metrics
@@ -71,7 +71,7 @@ class Watch:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        jobs = job_service(settings, database)
+        jobs = job_intake(settings, database)
         self._service = IngestService(
             database,
             jobs,

@@ -30,6 +30,7 @@ from app.jobs.schemas import (
     JobStatus,
     TriggerRequest,
 )
+from app.jobs.submission import collection
 from app.models import JobState
 from app.problems import responses
 from app.wire import Moment
@@ -92,11 +93,10 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
     else:
         # A hop to a thread and back would cost many times as much.
         jobs.check(spec, client_id=principal.client_id)
-    accepted = await context.slots.run(
-        lambda: jobs.submit(
-            spec, client_id=principal.client_id, request_id=request_id, idempotency_key=idempotency_key
-        )
+    submission = collection(
+        spec, client_id=principal.client_id, request_id=request_id, idempotency_key=idempotency_key
     )
+    accepted = await context.batches.accept(submission)
     mark_replayed(response, accepted)
     return accepted
 

@@ -45,11 +45,11 @@ class Announcer:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def announce(self) -> None:
-        """Wake one worker, if Redis is there."""
+    def announce(self, jobs: int = 1) -> None:
+        """Wake a worker for each job, if Redis is there."""
         with self._changed:
             first = not self._due
-            self._due = min(self._due + 1, AT_ONCE_MAX)
+            self._due = min(self._due + jobs, AT_ONCE_MAX)
             self._begin(notify=first)
 
     def announce_here(self) -> None:

@@ -15,10 +15,9 @@ from pydantic import SecretStr
 
 from app.ingest.schemas import EventNotification
 from app.ingest.service import IngestService
-from app.jobs.service import JobService
+from app.jobs.intake import JobIntake
 from app.jobs.wakeups import Announcer
 from app.settings import Settings
-from app.sources.catalogue import catalogue
 from bench.http.turn import await_ready
 from bench.ingest.files import MadeFile
 from bench.ingest.raw import CLIENT, DATASET, DAY
@@ -141,8 +140,8 @@ class Ingestion:
             closing(open_database(target(self._servers.postgres.port, OURS))) as database,
             closing(Announcer(settings)) as announcer,
         ):
-            jobs = JobService(database, catalogue(settings), announcer, max_attempts=1)
-            service = IngestService(database, jobs, bucket=BUCKET, max_attempts=1)
+            intake = JobIntake(database, announcer, max_attempts=1, queued_max=settings.client_queued_max)
+            service = IngestService(database, intake, bucket=BUCKET, max_attempts=1)
             told = EventNotification.model_validate({"Records": [event(key, version)]})
             taken = service.take(told, client_id=CLIENT, request_id="bench")
         if taken.new != 1:

@@ -23,7 +23,7 @@ def main() -> int:
     context = create_app(settings).state.context
     with closing(context.announcer), closing(context.database):
         submit_all(
-            lambda number: context.jobs.accept(
+            lambda number: context.jobs.intake.accept(
                 Submission(KIND, {"number": number}, f"bench-{number % 4}", f"bench-{number}")
             ),
             parse(),

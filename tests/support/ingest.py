@@ -12,12 +12,11 @@ from app.ingest.schemas import EventNotification, EventsTaken, PopulateRequest
 from app.ingest.service import IngestService
 from app.ingest.tasks import handlers
 from app.ingest.watch import Watch
+from app.jobs.intake import JobIntake
 from app.jobs.leases import Leases
-from app.jobs.service import JobService
 from app.jobs.tasks import JobRunner
 from app.jobs.wakeups import Announcer
 from app.settings import Settings
-from app.sources.catalogue import catalogue
 from tests.support.seaweed import BUCKET, SeaweedServer, event
 from tests.support.waiting import eventually
 
@@ -31,8 +30,10 @@ class Ingestion:
     def __init__(self, database: Database, s3: SeaweedServer, settings: Settings) -> None:
         self.database, self.s3, self.settings = database, s3, settings
         announcer = Announcer(settings)
-        jobs = JobService(database, catalogue(settings), announcer, max_attempts=3)
-        self.service = IngestService(database, jobs, bucket=BUCKET, max_attempts=settings.ingest_max_attempts)
+        intake = JobIntake(database, announcer, max_attempts=3, queued_max=settings.client_queued_max)
+        self.service = IngestService(
+            database, intake, bucket=BUCKET, max_attempts=settings.ingest_max_attempts
+        )
         self.watch = Watch(settings, database)
         kinds = handlers(settings, database)
         self._leases = Leases(database, owner="test", lease_seconds=30, limits=dict.fromkeys(kinds))

@@ -25,10 +25,16 @@ def without_fencing(app: Path) -> None:
 
 def acknowledging_early(app: Path) -> None:
     """202 is answered before the job is stored."""
-    service = app / "jobs" / "service.py"
-    _edit(service, r"import annotations\n", "import annotations\n\nimport threading\n", at_least=1)
     _edit(
-        service,
+        app / "jobs" / "endpoints.py",
+        r"context\.batches\.accept\(submission\)",
+        "context.slots.run(lambda: jobs.intake.accept(submission))",
+        at_least=1,
+    )
+    intake = app / "jobs" / "intake.py"
+    _edit(intake, r"import annotations\n", "import annotations\n\nimport threading\n", at_least=1)
+    _edit(
+        intake,
         r"    def accept\(\s+self, submission: Submission, also: [^)]*?\s+\) -> JobAccepted:",
         "    def accept(self, submission, also=None):\n"
         "        job_id = new_job_id()\n"
@@ -37,7 +43,7 @@ def acknowledging_early(app: Path) -> None:
         "    def _accept(self, submission, also, job_id):",
         at_least=1,
     )
-    _edit(service, r"\n        job_id = new_job_id\(\)\n        new = ", "\n        new = ", at_least=1)
+    _edit(intake, r"\n        job_id = new_job_id\(\)\n        new = ", "\n        new = ", at_least=1)
 
 
 def without_unique_keys(app: Path) -> None:

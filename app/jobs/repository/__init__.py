@@ -8,12 +8,13 @@ from __future__ import annotations
 from app.jobs.repository.claiming import ClaimedJob, Claiming, Progressed, Wanted
 from app.jobs.repository.ending import Ending, Succeeded
 from app.jobs.repository.reading import Reading
-from app.jobs.repository.submitting import NewJob, Submitting
+from app.jobs.repository.submitting import Key, NewJob, Submitting
 from app.jobs.repository.upkeep import QueueFigures, Rescued, Upkeep
 
 __all__ = [
     "ClaimedJob",
     "JobRepository",
+    "Key",
     "NewJob",
     "Progressed",
     "QueueFigures",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, select, text, tuple_
 
 from app.jobs.repository.base import Queries
 from app.models import JobState, jobs
@@ -19,32 +19,31 @@ _INSERT = text(
     WITH job AS (
         INSERT INTO jobs (id, client_id, source_type, config, priority, max_attempts, request_id,
                           idempotency_key, request_fingerprint, trace_context, events)
-        VALUES (:id, :client_id, :kind, CAST(:config AS jsonb), :priority, :max_attempts, :request_id,
-                :idempotency_key, :fingerprint, :trace_context, 1)
+        SELECT id, client_id, kind, CAST(config AS jsonb), priority, max_attempts, request_id,
+               idempotency_key, fingerprint, trace_context, 1
+        FROM unnest(CAST(:id AS uuid[]), CAST(:client_id AS text[]), CAST(:kind AS text[]),
+                    CAST(:config AS text[]), CAST(:priority AS int[]), CAST(:max_attempts AS int[]),
+                    CAST(:request_id AS text[]), CAST(:idempotency_key AS text[]),
+                    CAST(:fingerprint AS text[]), CAST(:trace_context AS text[]))
+             AS given (id, client_id, kind, config, priority, max_attempts, request_id,
+                       idempotency_key, fingerprint, trace_context)
         ON CONFLICT (client_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id, client_id
     )
     INSERT INTO job_events (job_id, seq, client_id, event, epoch)
     SELECT id, 1, client_id, 'submitted', 0 FROM job
+    RETURNING job_id
     """
 )
-
-_INSERT_MANY = text(
-    """
-    WITH job AS (
-        INSERT INTO jobs (id, client_id, source_type, config, priority, max_attempts, request_id,
-                          trace_context, events)
-        SELECT id, client_id, kind, CAST(config AS jsonb), priority, max_attempts, request_id,
-               trace_context, 1
-        FROM unnest(CAST(:id AS uuid[]), CAST(:client_id AS text[]), CAST(:kind AS text[]),
-                    CAST(:config AS text[]), CAST(:priority AS int[]), CAST(:max_attempts AS int[]),
-                    CAST(:request_id AS text[]), CAST(:trace_context AS text[]))
-             AS given (id, client_id, kind, config, priority, max_attempts, request_id, trace_context)
-        RETURNING id, client_id
-    )
-    INSERT INTO job_events (job_id, seq, client_id, event, epoch)
-    SELECT id, 1, client_id, 'submitted', 0 FROM job
-    """
+_COLUMNS = (
+    "client_id",
+    "kind",
+    "priority",
+    "max_attempts",
+    "request_id",
+    "idempotency_key",
+    "fingerprint",
+    "trace_context",
 )
 
 _CANCEL = text(
@@ -114,6 +113,10 @@ _QUEUED_OF_EACH = text(
 )
 
 
+Key = tuple[str, str]
+"""A client, and an idempotency key of its own."""
+
+
 @dataclass(frozen=True)
 class NewJob:
     """A job to be stored, due at once."""
@@ -143,21 +146,21 @@ class Submitting(Queries):
 
     def insert(self, job: NewJob) -> bool:
         """Store a new job. Return False, and store nothing, if its client has used the key before."""
-        values = {**vars(job), "config": orjson.dumps(dict(job.config)).decode()}
-        return self._connection.execute(_INSERT, values).rowcount == 1
+        return bool(self.insert_many([job]))
 
-    def insert_many(self, new: Sequence[NewJob]) -> None:
-        """Store new jobs without idempotency keys, in one statement."""
-        columns = ("client_id", "kind", "priority", "max_attempts", "request_id", "trace_context")
-        values = {name: [getattr(job, name) for job in new] for name in columns}
-        values["id"] = [str(job.id) for job in new]
-        values["config"] = [orjson.dumps(dict(job.config)).decode() for job in new]
-        self._connection.execute(_INSERT_MANY, values)
+    def insert_many(self, new: Sequence[NewJob]) -> set[UUID]:
+        """Store new jobs in one statement. Return which: not those whose client has used the key before."""
+        # All take the locks on their keys in one order: or two statements might wait for each other.
+        ordered = sorted(new, key=lambda job: (job.client_id, job.idempotency_key or ""))
+        values = {name: [getattr(job, name) for job in ordered] for name in _COLUMNS}
+        values["id"] = [str(job.id) for job in ordered]
+        values["config"] = [orjson.dumps(dict(job.config)).decode() for job in ordered]
+        return set(self._connection.execute(_INSERT, values).scalars())
 
-    def find_by_key(self, client_id: str, idempotency_key: str) -> Row[Any] | None:
-        """Return the job that a client's key stands for."""
-        query = select(jobs).where(jobs.c.client_id == client_id, jobs.c.idempotency_key == idempotency_key)
-        return self._connection.execute(query).one_or_none()
+    def find_by_keys(self, keys: Collection[Key]) -> dict[Key, Row[Any]]:
+        """Return the jobs that clients' keys stand for."""
+        query = select(jobs).where(tuple_(jobs.c.client_id, jobs.c.idempotency_key).in_(keys))
+        return {(row.client_id, row.idempotency_key): row for row in self._connection.execute(query)}
 
     def cancel(self, job_id: UUID, client_id: str) -> Decided | None:
         """Cancel a queued job, ask a running one to stop. None if the client has no such job."""

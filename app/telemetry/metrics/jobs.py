@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 RESULT_STREAMS = Counter(
     "dcs_result_streams_total", "Results sent as a stream: complete, or cut before their end.", ["outcome"]
 )
 EVENT_STREAMS = Gauge("dcs_job_event_streams", "Event streams (SSE) that are open.")
+JOBS_STORED_TOGETHER = Histogram(
+    "dcs_jobs_stored_together",
+    "Submissions that were stored in one statement.",
+    buckets=(1, 2, 4, 8, 16, 32),
+)
 JOBS_REPLAYED = Counter("dcs_jobs_replayed_total", "Dead or failed jobs queued again by their client.")
 
 # Only of workers, like the queue's other figures.

@@ -59,7 +59,7 @@ CLIENT_JOB_OUTCOMES = ("submitted", "succeeded", "failed", "dead", "cancelled")
 
 def initialise() -> None:
     """Create every label set that is known before the first event."""
-    for pool in ("database", "checks"):
+    for pool in ("database", "checks", "submissions"):
         SLOT_WAIT.labels(pool)
         for state in ("total", "in_use", "waiting"):
             SLOTS.labels(pool, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,12 +41,33 @@ def test_a_key_stores_one_job_however_many_send_it_at_once(database: Database) -
     with database.transaction() as connection:
         assert connection.execute(text("SELECT count(*) FROM jobs")).scalar_one() == 1
         repository = JobRepository(connection)
-        first = repository.find_by_key("default", "k")
-        assert first is not None
+        key = ("default", "k")
+        found = repository.find_by_keys([key, ("other", "k")])
+        assert set(found) == {key}
+        first = found[key]
         assert first.request_fingerprint == "f"
-        assert repository.find_by_key("other", "k") is None
     assert audit(database, first.id) == ["submitted"]
     insert(database, "other", idempotency_key="k")
+
+
+def test_statements_with_the_same_keys_in_another_order_do_not_wait_for_each_other(
+    database: Database,
+) -> None:
+    def store(order: int) -> int:
+        stored = 0
+        for number in range(20):
+            keys = [f"{number}-{which}" for which in range(50)]
+            random.Random(order).shuffle(keys)  # noqa: S311  any order will do
+            new = [
+                NewJob(new_job_id(), "file", "default", {}, 3, idempotency_key=key, fingerprint="f")
+                for key in keys
+            ]
+            with database.statement() as connection:
+                stored += len(JobRepository(connection).insert_many(new))
+        return stored
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(store, range(4))) == 20 * 50
 
 
 def test_a_queued_job_is_cancelled_at_once(database: Database) -> None:
