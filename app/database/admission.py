@@ -74,9 +74,9 @@ class Gate:
 
     async def _wait_for_turn(self) -> None:
         if len(self._queue) >= self._waiting_max:
-            raise self._refusal("queue_full")
+            raise self.refusal("queue_full")
         if self.expected_wait_seconds() > self._wait_seconds_max:
-            raise self._refusal("queue_slow")
+            raise self.refusal("queue_slow")
         asked = time.monotonic()
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
@@ -92,7 +92,7 @@ class Gate:
             timer.cancel()
             self._queue.pop(turn, None)
         if not got_it:
-            raise self._refusal("waited_too_long")
+            raise self.refusal("waited_too_long")
         self._wait.observe(time.monotonic() - asked)
 
     def expected_wait_seconds(self) -> float:
@@ -111,7 +111,8 @@ class Gate:
             self._freed_at = now
         self._rate_at = now
 
-    def _refusal(self, reason: str) -> OverloadedError:
+    def refusal(self, reason: str) -> OverloadedError:
+        """Count a caller that is refused, for one of ``SHED_REASONS``, and return what it is told."""
         self._shed[reason].inc()
         return OverloadedError("overloaded")
 

@@ -7,11 +7,12 @@ import contextvars
 import dataclasses
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from app.database.admission import Gate
 from app.database.slots import DatabaseSlots
-from app.errors import DatabaseUnavailableError, DcsError
+from app.errors import DcsError, OverloadedError
 from app.jobs.intake import JobIntake, Outcome, tell
 from app.jobs.schemas import JobAccepted
 from app.jobs.submission import Submission
@@ -24,7 +25,7 @@ AT_ONCE_MAX = 4
 """Statements under way: enough that one which hangs does not stop the others. More would only be smaller."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     submission: Submission
     outcome: asyncio.Future[Outcome]
@@ -43,6 +44,7 @@ class Batches:
     ) -> None:
         self._intake = intake
         self._slots = slots
+        self._wait_seconds_max = wait_seconds_max
         self._gate = Gate("submissions", AT_ONCE_MAX * BATCH_MAX, wait_seconds_max, waiting_max)
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -56,8 +58,6 @@ class Batches:
             return await self._slots.run(lambda: self._intake.accept(submission))
         if isinstance(outcome, DcsError):
             raise outcome
-        if not outcome.replayed:
-            tell(outcome.job_id, submission)
         return outcome
 
     async def _join(self, submission: Submission) -> Outcome:
@@ -69,13 +69,27 @@ class Batches:
         if not self._called and len(self._under_way) < AT_ONCE_MAX:
             self._called = True
             loop.call_soon(self._begin)  # after the other requests that arrived with this one
-        with Span("store submission", SpanKind.INTERNAL):
-            return await waiting.outcome
+        timer = loop.call_later(self._wait_seconds_max, self._give_up, waiting)
+        try:
+            with Span("store submission", SpanKind.INTERNAL):
+                return await waiting.outcome
+        finally:
+            timer.cancel()
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        """Refuse who has waited too long, unless a statement has it."""
+        with suppress(ValueError):
+            self._waiting.remove(waiting)
+            if not waiting.outcome.done():
+                waiting.outcome.set_result(self._gate.refusal("waited_too_long"))
 
     def _begin(self) -> None:
         self._called = False
         while self._waiting and len(self._under_way) < AT_ONCE_MAX:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+            taken = [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+            batch = [one for one in taken if not one.outcome.done()]  # nobody waits for the others any more
+            if not batch:
+                continue
             # Its log lines and its span carry the ids of the first.
             task = asyncio.get_running_loop().create_task(self._store(batch), context=batch[0].context)
             self._under_way.add(task)
@@ -91,13 +105,16 @@ class Batches:
         outcomes: Sequence[Outcome]
         try:
             outcomes = await self._slots.run(lambda: self._intake.accept_together(submissions))
-        except DatabaseUnavailableError as failure:  # no slot for it
-            outcomes = [type(failure)(failure.reason) for _ in batch]
+        except OverloadedError as failure:  # no slot for it, which has been counted once
+            outcomes = [failure, *(self._gate.refusal("waited_too_long") for _ in batch[1:])]
         except Exception as failure:  # noqa: BLE001  whoever waits is told
             for one in batch:
                 if not one.outcome.done():
                     one.outcome.set_exception(failure)
             return
         for one, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, JobAccepted) and not outcome.replayed:
+                # In its request's context; here, as it is stored though nobody waits any more.
+                one.context.copy().run(tell, outcome.job_id, one.submission)
             if not one.outcome.done():
                 one.outcome.set_result(outcome)

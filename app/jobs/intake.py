@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Row, exc
 
-from app.database.engine import Database
+from app.database.engine import DATABASE_ERRORS, Database
 from app.errors import DatabaseUnavailableError, DcsError, SubmissionUnknownError
 from app.jobs.errors import IdempotencyKeyReusedError, QueueFullError
 from app.jobs.ids import new_job_id
@@ -84,15 +84,20 @@ class JobIntake:
         """
         new = [self._new_job(new_job_id(), submission) for submission in submissions]
         try:
-            stored = self._store(new)
+            admitted = self._admitted(new)
+        except DatabaseUnavailableError as failure:
+            return [DatabaseUnavailableError(failure.reason) for _ in new]
+        try:
+            stored = self._store(admitted)
         except DatabaseUnavailableError as failure:
             if failure.reason == _OTHER and not failure.outcome_unknown:
                 return [None] * len(new)
             return [_of_one(failure, job.id) for job in new]
-        except exc.DBAPIError:
+        except exc.DBAPIError as failure:
+            # Without a code it is not the server's word, which may have stored them.
+            if getattr(failure.orig, "pgcode", None) is None:
+                return [SubmissionUnknownError(_OTHER, job.id) for job in new]
             return [None] * len(new)
-        if stored:
-            self._announcer.announce(len(stored))
         pairs = list(zip(submissions, new, strict=True))
         first = self._first_of({one.key for one, job in pairs if one.key and job.id not in stored})
         return [
@@ -102,15 +107,23 @@ class JobIntake:
             for submission, job in pairs
         ]
 
-    def _store(self, new: Sequence[NewJob]) -> set[UUID]:
+    def _admitted(self, new: Sequence[NewJob]) -> list[NewJob]:
         room = self.room(Counter(job.client_id for job in new))
         admitted = []
         for job in new:
             if room[job.client_id] > 0:
                 room[job.client_id] -= 1
                 admitted.append(job)
+        return admitted
+
+    def _store(self, admitted: Sequence[NewJob]) -> set[UUID]:
+        if not admitted:
+            return set()
         with self._database.statement() as connection:
-            return JobRepository(connection).insert_many(admitted)
+            stored = JobRepository(connection).insert_many(admitted)
+        if stored:
+            self._announcer.announce(len(stored))
+        return stored
 
     def _first_of(self, keys: Collection[Key]) -> Mapping[Key, Row[Any]]:
         if not keys:
@@ -118,7 +131,7 @@ class JobIntake:
         try:
             with self._database.statement() as connection:
                 return JobRepository(connection).find_by_keys(keys)
-        except DatabaseUnavailableError:
+        except DATABASE_ERRORS:
             return {}  # the others are stored; whoever tries these alone is told
 
     def accept_many(

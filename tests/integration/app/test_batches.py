@@ -26,7 +26,7 @@ from tests.support.callers import Caller, Reply
 from tests.support.databases import open_database, settings_for, target
 from tests.support.postgres import PostgresServer
 from tests.support.service import ServiceProcess, Start
-from tests.support.tcp import TcpForwarder
+from tests.support.tcp import PathState, TcpForwarder
 
 TRIGGER = "/api/v1/jobs/trigger"
 JOB = {"source_type": "api", "config": {"endpoint": "evidence", "resource": "controls"}}
@@ -134,6 +134,28 @@ def test_beyond_their_places_submissions_wait_their_turn_or_are_told_so_at_once(
     assert shed == counted[503]
     for state in ("in_use", "waiting"):
         assert api.metric("dcs_slots", pool="submissions", state=state) == 0
+
+
+def test_who_is_not_taken_in_time_is_told_so(start: Start, path: TcpForwarder) -> None:
+    api = start("app.main", DCS_DATABASE_PORT=str(path.port), DCS_DATABASE_POOL_TIMEOUT_SECONDS="0.5",
+                DCS_DATABASE_WAITING_MAX="50")  # fmt: skip
+    asyncio.run(all_at_once(api, 20))  # connections exist
+    path.set_state(PathState.BLACK_HOLE)
+
+    async def come_later() -> list[Reply]:
+        first = []
+        for _ in range(AT_ONCE_MAX):  # a statement each, which hangs
+            first.append(asyncio.create_task(all_at_once(api, 1)))
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+        late = await all_at_once(api, 20)
+        assert time.monotonic() - began < 0.5 + 0.4, "they wait as long as is allowed, not for what hangs"
+        await asyncio.gather(*first)
+        return late
+
+    late = asyncio.run(come_later())
+    assert {reply.json()["type"] for reply in late} == {"urn:dcs:problem:overloaded"}
+    assert api.metric("dcs_requests_shed_total", pool="submissions", reason="waited_too_long") == 20
 
 
 def test_one_that_the_database_does_not_take_costs_the_others_nothing(
