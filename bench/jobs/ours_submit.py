@@ -1,4 +1,4 @@
-"""Hands in jobs to the service as its API does, without HTTP: the others have none either."""
+"""Hands in jobs to the service as its API does with few callers, one by one, and without HTTP."""
 
 from __future__ import annotations
 
