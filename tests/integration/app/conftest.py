@@ -21,6 +21,7 @@ from tests.support.ingest import Ingestion
 from tests.support.postgres import PostgresServer
 from tests.support.seaweed import SeaweedServer
 from tests.support.service import ServiceProcess, Start
+from tests.support.tcp import TcpForwarder
 from tests.support.upstream import Upstream
 from tests.support.valkey import ValkeyServer
 
@@ -53,6 +54,13 @@ def postgres() -> Iterator[PostgresServer]:
         server.execute(FINDINGS, "acme")
         server.execute("GRANT SELECT ON findings TO reader", "acme")
         yield server
+
+
+@pytest.fixture
+def path(postgres: PostgresServer) -> Iterator[TcpForwarder]:
+    """A way to the server that can fail."""
+    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -38,12 +38,6 @@ SLOW_SECONDS = 0.25
 
 
 @pytest.fixture
-def path(postgres: PostgresServer) -> Iterator[TcpForwarder]:
-    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
-        yield path
-
-
-@pytest.fixture
 def intake(database: Database, database_name: str, postgres: PostgresServer) -> Iterator[JobIntake]:
     with (
         closing(Announcer(settings_for(postgres.port, database_name))) as announcer,

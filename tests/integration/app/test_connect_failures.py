@@ -63,12 +63,6 @@ def running(server: PostgresServer) -> Iterator[Callable[..., PostgresServer]]:
     server.stop()
 
 
-@pytest.fixture
-def path(postgres: PostgresServer) -> Iterator[TcpForwarder]:
-    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
-        yield path
-
-
 def test_a_healthy_server_is_no_failure(postgres: PostgresServer) -> None:
     connector = Connector(target(postgres.port), ConnectOptions("test", 2, 1.0))
     with closing(connector.connect()) as connection, connection.cursor() as cursor:

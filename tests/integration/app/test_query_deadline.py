@@ -25,12 +25,6 @@ CONNECT_TIMEOUT_SECONDS = 2
 
 
 @pytest.fixture
-def path(postgres: PostgresServer) -> Iterator[TcpForwarder]:
-    with TcpForwarder(("127.0.0.1", postgres.port)) as path:
-        yield path
-
-
-@pytest.fixture
 def distant(path: TcpForwarder, database_name: str) -> Iterator[Database]:
     """A database at the other end of a path that can fail."""
     where = target(path.port, database_name)
