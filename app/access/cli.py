@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from app import __version__
@@ -293,8 +292,8 @@ def main(arguments: list[str] | None = None) -> int:
         instance=settings.instance,
         environment=settings.environment,
         version=__version__,
+        stream=sys.stderr.buffer,
     )
-    structlog.configure(logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer))
     database = Database(
         settings.database,
         ConnectOptions(

@@ -55,7 +55,10 @@ class _Answer:
             return  # whatever the application made of that
         if message["type"] == "http.response.start":
             self.started = True
-            given = list(message["headers"]) + versions.headers_of(self._scope.get("route"))
+            state = self._scope["state"]
+            state["status"] = message["status"]
+            request_id = (b"x-request-id", state["request_id"].encode("latin-1"))
+            given = [*message["headers"], request_id, *versions.headers_of(self._scope.get("route"))]
             message["headers"] = headers.complete(given, decision=self.decision, https=self._https)
         await self._send(message)
 

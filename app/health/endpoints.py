@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app import __version__
 from app.health.probe import DependencyProbe
 from app.health.schemas import Dependency, Health, Liveness, Readiness
+from app.telemetry import tally
 
 router = APIRouter(tags=["operations"])
 
@@ -65,4 +66,5 @@ async def ready(request: Request, response: Response) -> Readiness:
 @router.get("/metrics", include_in_schema=False)
 async def metrics() -> Response:
     """Return all metrics in the text format."""
+    tally.settle()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

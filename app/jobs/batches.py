@@ -16,13 +16,24 @@ from app.errors import DcsError, OverloadedError
 from app.jobs.intake import JobIntake, Outcome, tell
 from app.jobs.schemas import JobAccepted
 from app.jobs.submission import Submission
+from app.telemetry import clients, metrics
 from app.telemetry.metrics.jobs import JOBS_STORED_TOGETHER
-from app.telemetry.tracing import Span, SpanKind, current_traceparent
+from app.telemetry.tally import Tally
+from app.telemetry.tracing import current_traceparent
 
 BATCH_MAX = 32
 """Submissions in one statement."""
 AT_ONCE_MAX = 4
 """Statements under way: enough that one which hangs does not stop the others. More would only be smaller."""
+
+
+def _count(stored: tuple[str, str], number: int) -> None:
+    kind, client_id = stored
+    metrics.JOBS_SUBMITTED.labels(kind).inc(number)
+    clients.count_job(client_id, "submitted", number)
+
+
+_stored = Tally(_count)
 
 
 @dataclass(eq=False)
@@ -71,8 +82,7 @@ class Batches:
             loop.call_soon(self._begin)  # after the other requests that arrived with this one
         timer = loop.call_later(self._wait_seconds_max, self._give_up, waiting)
         try:
-            with Span("store submission", SpanKind.INTERNAL):
-                return await waiting.outcome
+            return await waiting.outcome
         finally:
             timer.cancel()
 
@@ -113,8 +123,12 @@ class Batches:
                     one.outcome.set_exception(failure)
             return
         for one, outcome in zip(batch, outcomes, strict=True):
+            nobody_waits = one.outcome.done()
             if isinstance(outcome, JobAccepted) and not outcome.replayed:
-                # In its request's context; here, as it is stored though nobody waits any more.
-                one.context.copy().run(tell, outcome.job_id, one.submission)
-            if not one.outcome.done():
+                if nobody_waits:  # in the context of the request, which has ended without knowing
+                    one.context.copy().run(tell, outcome.job_id, one.submission)
+                else:
+                    # The line of the request names it.
+                    _stored.add((one.submission.kind, one.submission.client_id))
+            if not nobody_waits:
                 one.outcome.set_result(outcome)

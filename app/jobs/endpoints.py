@@ -33,6 +33,7 @@ from app.jobs.schemas import (
 from app.jobs.submission import collection
 from app.models import JobState
 from app.problems import responses
+from app.telemetry import log_context
 from app.wire import Moment
 
 IdempotencyKey = Annotated[
@@ -97,6 +98,8 @@ async def trigger(  # noqa: PLR0917  FastAPI fills them in by name
         spec, client_id=principal.client_id, request_id=request_id, idempotency_key=idempotency_key
     )
     accepted = await context.batches.accept(submission)
+    # One line tells of the request and of its job.
+    log_context.bind(job_id=accepted.job_id, source_type=submission.kind)
     mark_replayed(response, accepted)
     return accepted
 

@@ -77,7 +77,7 @@ class JobIntake:
         return JobAccepted(job_id=job_id, status=JobState.QUEUED)
 
     def accept_together(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Store jobs in one statement. Return what ``accept`` would for each; ``tell`` of the new ones.
+        """Store jobs in one statement, and tell of none. Return what ``accept`` would for each.
 
         None for one whose client's queue is full, or whose company the database did not take, for which
         another of them may be the reason: hand it to ``accept``.
@@ -204,7 +204,7 @@ class JobIntake:
 
 
 def tell(job_id: UUID, submission: Submission) -> None:
-    """Count and log a job that was stored."""
+    """Count a job that was stored, and log it."""
     metrics.JOBS_SUBMITTED.labels(submission.kind).inc()
     clients.count_job(submission.client_id, "submitted")
     log.info("job_submitted", job_id=str(job_id), client_id=submission.client_id, source_type=submission.kind)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import Final
-
-from prometheus_client import Counter
 
 from app.telemetry.metrics import runtime
 
 CLIENTS_MAX: Final = 50
-_CHILDREN_KEPT_MAX: Final = 512
 
 _lock = threading.Lock()
 _known: set[str] = set()
@@ -30,25 +26,14 @@ def client_label(client_id: str) -> str:
     return client_id
 
 
-def count_request(client_id: str, status: int) -> None:
-    """Count one answered request of an authenticated client."""
-    _requests(client_label(client_id), _outcome(status)).inc()
+def count_request(client_id: str, status: int, number: int = 1) -> None:
+    """Count one or more answered requests of an authenticated client."""
+    runtime.CLIENT_REQUESTS.labels(client_label(client_id), _outcome(status)).inc(number)
 
 
-def count_job(client_id: str, outcome: str) -> None:
-    """Count a job that was submitted or that ended."""
-    _jobs(client_label(client_id), outcome).inc()
-
-
-# Finding the child of a metric by its labels costs more than counting does.
-@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
-def _requests(client: str, outcome: str) -> Counter:
-    return runtime.CLIENT_REQUESTS.labels(client, outcome)
-
-
-@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
-def _jobs(client: str, outcome: str) -> Counter:
-    return runtime.CLIENT_JOBS.labels(client, outcome)
+def count_job(client_id: str, outcome: str, number: int = 1) -> None:
+    """Count one or more jobs that were submitted or that ended."""
+    runtime.CLIENT_JOBS.labels(client_label(client_id), outcome).inc(number)
 
 
 def _outcome(status: int) -> str:

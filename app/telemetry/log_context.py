@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
+from typing import Any, Final
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("dcs_log_context", default=_NOTHING)
 
 
-def clear() -> None:
-    """Forget all keys."""
-    _bound.set(_NOTHING)
+def begin(**keys: object) -> None:
+    """Forget all keys, and have these until the context ends."""
+    _bound.set(keys)
 
 
 def bind(**keys: object) -> None:
@@ -38,6 +35,5 @@ def bound(**keys: object) -> Iterator[None]:
         _bound.reset(token)
 
 
-def merge(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put the keys into an event that does not have them itself."""
-    return {**_bound.get(), **event}
+current: Final = _bound.get
+"""Return the keys. An event that has one itself keeps its own."""

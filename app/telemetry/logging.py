@@ -7,76 +7,93 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import structlog
 
-from app.telemetry import log_context
+from app.telemetry import log_context, tracing
 from app.telemetry.lines import LineWriter, encoded
 from app.telemetry.otlp import STDOUT_ONLY, Speaker
 from app.telemetry.otlp_logs import OtlpLogs
-from app.telemetry.tracing import add_trace
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
+from app.telemetry.trace_context import TraceContext
 
 # Its own trouble must not travel by the transport that is in trouble.
 _STDOUT_ONLY_LIBRARIES = ("urllib3",)
+_LEVELS = {"warn": "warning", "exception": "error", "fatal": "critical", "msg": "info"}
 _SECRET_KEYS = frozenset({"authorization", "password", "api_key", "x-api-key", "cookie", "secret", "token"})
-_KEYS_KNOWN_MAX = 1000
+_SHAPES_KNOWN_MAX = 1000
 
 
-@functools.lru_cache(maxsize=_KEYS_KNOWN_MAX)
-def _is_secret(key: str) -> bool:
-    return key.lower() in _SECRET_KEYS
+_Export = Callable[[int, dict[str, Any], str | None, str | None], None]
+_Said = tuple[int, str, str, dict[str, Any], Mapping[str, Any], TraceContext | None]
+"""Nanoseconds since 1970, the method, the event, its keys, those bound around it, and the open span.
+
+Nothing in it is changed after it was logged: the line is made later.
+"""
 
 
-def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for key in event:
-        if _is_secret(key):
+# A class that is made at run time.
+class _Logger(structlog.make_filtering_bound_logger(logging.INFO)):  # type: ignore[misc]
+    """Takes what was said as it is: what is made of it is made of many at once."""
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **keys: Any) -> Any:
+        if self._processors:  # somebody wants to see events in their place, as ``capture_logs`` does
+            return super()._proxy_to_logger(method_name, event, **keys)
+        if "exc_info" in keys:
+            keys = dict(structlog.processors.format_exc_info(self._logger, method_name, keys))
+        if self._context:
+            keys = {**self._context, **keys}
+        write = getattr(self._logger, method_name)
+        said = (time.time_ns(), method_name, event or "", keys, log_context.current(), tracing.current())
+        return write(said)
+
+    def info(self, event: str, *args: Any, **keys: Any) -> Any:
+        """Do as the others, without the calls between: most lines are of this level."""
+        if args or self._processors or self._context or "exc_info" in keys:
+            return super().info(event, *args, **keys)
+        said = (time.time_ns(), "info", event, keys, log_context.current(), tracing.current())
+        return self._logger.info(said)
+
+
+@functools.lru_cache(maxsize=_SHAPES_KNOWN_MAX)
+def _secrets(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(key for key in keys if key.lower() in _SECRET_KEYS)
+
+
+class _Lines:
+    """Makes a line of what was said, and exports it."""
+
+    def __init__(self, service: str, instance: str, export: _Export | None) -> None:
+        self._service, self._instance, self._export = service, instance, export
+        self._second = (0, "")  # most lines come in a second whose name was written already
+
+    def __call__(self, said: _Said) -> bytes:
+        at_ns, method, name, keys, bound, trace = said
+        event = {**bound, **keys, "event": name, "level": _LEVELS.get(method, method)}
+        trace_id, span_id = event.pop("trace_id", None), event.pop("span_id", None)
+        if trace_id is None and trace is not None:
+            trace_id, span_id = trace.trace_id, trace.span_id
+        for key in _secrets(tuple(event)):
             event[key] = "[redacted]"
-    return event
+        if event.pop(STDOUT_ONLY, None) is None and self._export is not None:
+            self._export(at_ns, event, trace_id, span_id)
+        if trace_id is not None:
+            event["trace_id"] = trace_id
+        if span_id is not None:
+            event["span_id"] = span_id
+        event["timestamp"] = self._time(at_ns)
+        event["service"] = self._service
+        event["instance"] = self._instance
+        return encoded(event)
 
-
-class _Stamp:
-    """Says when, in UTC. Most lines come in a second whose name was written already."""
-
-    def __init__(self) -> None:
-        self._last = (0, "")
-
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        now = time.time()
-        second = int(now)
-        last, text = self._last
+    def _time(self, at_ns: int) -> str:
+        second, rest_ns = divmod(at_ns, 1_000_000_000)
+        last, text = self._second
         if last != second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._last = (second, text)
-        event["timestamp"] = f"{text}.{int((now - second) * 1e6):06d}Z"
-        return event
-
-
-def _dumps(event: EventDict, **_kwargs: Any) -> bytes:
-    return encoded(event)
-
-
-def _identity(service: str, instance: str) -> Processor:
-    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event.pop(STDOUT_ONLY, None)
-        event["service"] = service
-        event["instance"] = instance
-        return event
-
-    return add
-
-
-def _exporting(emit: Callable[[dict[str, Any]], None]) -> Processor:
-    def export(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        if STDOUT_ONLY not in event:
-            emit(dict(event))
-        return event
-
-    return export
+            self._second = (second, text)
+        return f"{text}.{rest_ns // 1000:06d}Z"
 
 
 class _ThirdPartyHandler(logging.Handler):
@@ -96,28 +113,26 @@ class _ThirdPartyHandler(logging.Handler):
 
 
 def configure_logging(
-    *, service: str, instance: str, environment: str, version: str, otlp_endpoint: str | None = None
+    *,
+    service: str,
+    instance: str,
+    environment: str,
+    version: str,
+    otlp_endpoint: str | None = None,
+    stream: BinaryIO | None = None,
 ) -> Callable[[], None]:
-    """Configure logging of this process; return what flushes and ends it within 2 s."""
-    processors: list[Processor] = [
-        log_context.merge,
-        add_trace,
-        structlog.processors.add_log_level,
-        _Stamp(),
-        structlog.processors.format_exc_info,
-        _redact,
-    ]
-    shutdown: Callable[[], None] = lambda: None  # noqa: E731
+    """Configure logging of this process; return what flushes and ends it within 2 s.
+
+    Lines go to ``stream``, standard output unless it is given.
+    """
+    logs = None
     if otlp_endpoint:
         logs = OtlpLogs(otlp_endpoint, Speaker(service, instance, environment, version))
-        processors.append(_exporting(logs.emit))
-        shutdown = logs.shutdown
-    processors += [_identity(service, instance), structlog.processors.JSONRenderer(serializer=_dumps)]
-    lines = LineWriter(sys.stdout.buffer)
+    lines = LineWriter(stream or sys.stdout.buffer, _Lines(service, instance, logs.emit if logs else None))
     atexit.register(lines.flush)
     structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[],
+        wrapper_class=_Logger,
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
@@ -129,7 +144,9 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
     def end() -> None:
-        shutdown()
+        lines.flush()
+        if logs:
+            logs.shutdown()
         lines.flush()
 
     return end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,6 +14,7 @@ from fastapi.routing import APIRoute
 from app.access.headers import GUARDED_STATUSES
 from app.telemetry import clients, log_context, metrics
 from app.telemetry.metrics import runtime
+from app.telemetry.tally import Tally
 from app.telemetry.trace_context import new_request_id
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastapi import APIRouter
-    from prometheus_client import Counter, Histogram
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from prometheus_client import Histogram
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.telemetry.trace_context import TraceContext
 
+_READ_HEADERS = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _QUIET_PREFIXES = ("/health", "/metrics")
 _SERVER_ERROR = 500
@@ -32,31 +35,37 @@ _CHILDREN_KEPT_MAX = 1024
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-log = structlog.get_logger()
 
-
-def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in headers if key == name]
-
-
-def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    given = _values(headers, b"x-request-id")
+def _asked(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, TraceContext | None]:
+    """Return the request's id and trace context, as far as its caller gave them."""
+    ids: list[str] = []
+    parents: list[str] = []
+    states: list[str] = []
+    for name, value in headers:
+        if name in _READ_HEADERS:
+            into = parents if name == b"traceparent" else ids if name == b"x-request-id" else states
+            into.append(value.decode("latin-1"))
     # Anything else could forge log lines or fill an index.
-    return given[0] if given and _REQUEST_ID.match(given[0]) else new_request_id()
-
-
-def _caller(headers: Sequence[tuple[bytes, bytes]]) -> TraceContext | None:
-    given = _values(headers, b"traceparent")
+    request_id = ids[0] if ids and _REQUEST_ID.match(ids[0]) else None
     # Two of them name two parents: none is believed.
-    return remote_parent(given[0], ",".join(_values(headers, b"tracestate"))) if len(given) == 1 else None
+    return request_id, remote_parent(parents[0], ",".join(states)) if len(parents) == 1 else None
 
 
-# Finding the child of a metric by its labels costs more than counting does. All labels are bounded.
-@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
-def _requests(method: str, route: str, status: int) -> Counter:
-    return metrics.HTTP_REQUESTS.labels(method, route, str(status))
+_Answered = tuple[str, str, int, str | None]
+"""Method, route, status, and the client if it is known."""
 
 
+def _count(answered: _Answered, number: int) -> None:
+    method, route, status, client_id = answered
+    metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc(number)
+    if client_id is not None:
+        clients.count_request(client_id, status, number)
+
+
+_answered = Tally(_count)
+
+
+# Finding the child of a metric by its labels costs as much as observing does. All labels are bounded.
 @functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
 def _duration(method: str, route: str) -> Histogram:
     return metrics.HTTP_REQUEST_DURATION.labels(method, route)
@@ -67,79 +76,60 @@ class TelemetryMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._in_flight = 0  # of one event loop
+        self._log = structlog.get_logger().bind()
+        runtime.HTTP_IN_FLIGHT.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = scope["headers"]
-        request_id = _request_id(headers)
-        log_context.clear()
+        given_id, caller = _asked(scope["headers"])
+        # Health and metrics are asked every second, by those who keep no traces.
+        quiet = scope["path"].startswith(_QUIET_PREFIXES)
+        span = None if quiet else Span("request", SpanKind.SERVER, caller)
+        request_id = given_id or (span.context.trace_id if span and not caller else new_request_id())
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        if scope["path"].startswith(_QUIET_PREFIXES):  # asked every second, by those who keep no traces
-            log_context.bind(request_id=request_id)
-            await self._serve(scope, receive, send, None)
-            return
-        with Span("request", SpanKind.SERVER, _caller(headers)) as span:
-            state["trace_id"] = span.context.trace_id
-            # Bound as well: the answer to a defect is made when this span has ended.
-            log_context.bind(
-                request_id=request_id, trace_id=span.context.trace_id, span_id=span.context.span_id
-            )
-            await self._serve(scope, receive, send, span)
+        with span or nullcontext():
+            if span is None:
+                log_context.begin(request_id=request_id)
+            else:
+                trace_id, span_id, *_ = span.context
+                state["trace_id"] = trace_id
+                # Bound as well: the answer to a defect is made when this span has ended.
+                log_context.begin(request_id=request_id, trace_id=trace_id, span_id=span_id)
+            self._in_flight += 1
+            started = time.perf_counter()
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._in_flight -= 1
+                self._tell(scope, span, time.perf_counter() - started)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: Span | None) -> None:
-        request_id = scope["state"]["request_id"]
-        status = 500
-        started = time.perf_counter()
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("latin-1"))]
-            await send(message)
-
-        runtime.HTTP_IN_FLIGHT.inc()
-        try:
-            await self._app(scope, receive, send_with_id)
-        finally:
-            runtime.HTTP_IN_FLIGHT.dec()
-            self._record(scope, status, time.perf_counter() - started)
-            if span is not None and span.recorded:
-                _describe(span, scope, status)
-
-    @staticmethod
-    def _record(scope: Scope, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, span: Span | None, seconds: float) -> None:
+        # The guard's word. Without it nothing was answered: of a defect the server tells when this has ended.
+        status = scope["state"].get("status", _SERVER_ERROR)
         route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        _requests(method, route, status).inc()
-        _duration(method, route).observe(seconds)
         principal = scope["state"].get("principal")
-        if principal is not None:
-            clients.count_request(principal.client_id, status)
-        write = log.debug if scope["path"].startswith(_QUIET_PREFIXES) else log.info
-        write(
-            "request_completed",
-            method=method,
-            route=route,
-            status=status,
-            duration_ms=round(seconds * 1000, 2),
-        )
-
-
-def _describe(span: Span, scope: Scope, status: int) -> None:
-    route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    span.name = f"{method} {route}"
-    span.set("http.request.method", method)
-    span.set("http.route", route)
-    span.set("http.response.status_code", status)
-    span.set("dcs.request_id", scope["state"]["request_id"])
-    if status >= _SERVER_ERROR:
-        span.fail(f"http_{status}")
+        _answered.add((method, route, status, principal.client_id if principal else None))
+        _duration(method, route).observe(seconds)
+        # Cut, not rounded: that costs as much as counting.
+        milliseconds = int(seconds * 100_000) / 100
+        write = self._log.debug if span is None else self._log.info
+        write("request_completed", method=method, route=route, status=status, duration_ms=milliseconds)
+        if span is not None and span.recorded:
+            span.name = f"{method} {route}"
+            span.attributes = {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                "dcs.request_id": scope["state"]["request_id"],
+            }
+            if status >= _SERVER_ERROR:
+                span.fail(f"http_{status}")
 
 
 def initialise_routes(*routers: APIRouter) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # https://www.w3.org/TR/trace-context/: lower case only, no zero ids; version ff is none, and a later version
 # may have more fields than the four we know.
@@ -25,12 +24,11 @@ def new_span_id() -> str:
 
 
 def new_request_id() -> str:
-    """Return 32 hexadecimal digits."""
-    return f"{_random.getrandbits(128):032x}"
+    """Return 32 hexadecimal digits, never all zero."""
+    return f"{_random.getrandbits(128) or 1:032x}"
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """One span of one trace. ``state`` is what other vendors' tracers passed along, unread."""
 
     trace_id: str
@@ -68,7 +66,7 @@ def parsed(traceparent: str | None, tracestate: str | None = None) -> TraceConte
 
 def new_trace(ratio: float) -> TraceContext:
     """Return the first span of a new trace, of which ``ratio`` are sampled."""
-    trace_id = _random.getrandbits(128) or 1
+    trace_id = new_request_id()
     # The rule of OpenTelemetry's ratio sampler, so that every process would decide the same.
-    sampled = (trace_id & (2**64 - 1)) < round(ratio * 2**64)
-    return TraceContext(f"{trace_id:032x}", new_span_id(), sampled)
+    sampled = ratio >= 1 or int(trace_id[16:], 16) < ratio * 2**64
+    return TraceContext(trace_id, new_span_id(), sampled)

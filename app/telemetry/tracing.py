@@ -11,14 +11,12 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from app import __version__
 from app.telemetry.trace_context import TraceContext, new_trace, parsed
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
-
     from app.settings import Settings
 
 Value = str | int | float | bool
@@ -26,7 +24,7 @@ Value = str | int | float | bool
 _current: ContextVar[TraceContext | None] = ContextVar("dcs_trace", default=None)
 
 
-class SpanKind(enum.Enum):
+class SpanKind(enum.IntEnum):
     """Which side of a call a span tells of, as OpenTelemetry numbers them."""
 
     INTERNAL = 0
@@ -96,6 +94,7 @@ class Span:
     ) -> None:
         if self._token is not None:
             _current.reset(self._token)
+            self._token = None  # it would keep the whole context of the request until the span is exported
         if not self.recorded:
             return
         if exc is not None and self.error is None:
@@ -105,9 +104,8 @@ class Span:
             _Tracing.export(self)
 
 
-def current() -> TraceContext | None:
-    """Return the span that is open here."""
-    return _current.get()
+current: Final = _current.get
+"""Return the span that is open here, or None."""
 
 
 def current_traceparent() -> str | None:
@@ -137,15 +135,6 @@ def trace_of(traceparent: str | None) -> dict[str, str]:
     """Return the key of a log line that is about something of another trace than the open one."""
     context = parsed(traceparent, None)
     return {} if context is None else {"trace_id": context.trace_id}
-
-
-def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put the ids of the open span into a log line."""
-    context = _current.get()
-    if context is not None and "trace_id" not in event:
-        event["trace_id"] = context.trace_id
-        event["span_id"] = context.span_id
-    return event
 
 
 def configure_tracing(settings: Settings, *, service: str) -> Callable[[], None]:

@@ -15,6 +15,7 @@ import structlog
 from app import main as service
 from app.telemetry.logging import configure_logging
 from app.telemetry.middleware import TelemetryMiddleware
+from app.telemetry.trace_context import new_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 
 
 class NoTelemetry:
-    """Gives requests the id that routes store, and nothing else."""
+    """Gives requests the id that answers have and routes store, as the interface says, and nothing else."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        scope.setdefault("state", {})["request_id"] = "untold"
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"x-request-id")
+            scope.setdefault("state", {})["request_id"] = (
+                given.decode("latin-1") if given else new_request_id()
+            )
         await self._app(scope, receive, send)
 
 

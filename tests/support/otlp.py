@@ -69,8 +69,9 @@ class Collector:
         return attributes(self.requests[0].resource_logs[0].resource)
 
     def records(self, event: str) -> list[dict[str, Any]]:
+        """Return the attributes of records, and the ids that are their own fields."""
         return [
-            attributes(record)
+            attributes(record) | {"trace_id": record.trace_id.hex(), "span_id": record.span_id.hex()}
             for request in list(self.requests)
             for resource in request.resource_logs
             for scope in resource.scope_logs

@@ -64,7 +64,10 @@ def cli(
 
 def log_as_json(**_: str) -> None:
     # The program's own is made for a process that ends: it also changes what others log.
-    structlog.configure(processors=[structlog.processors.JSONRenderer(orjson.dumps)])
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer(orjson.dumps)],
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+    )
 
 
 @pytest.fixture

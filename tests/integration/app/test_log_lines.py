@@ -61,7 +61,7 @@ def test_every_line_about_a_request_or_a_job_names_its_trace_and_every_call_is_a
     )
 
     about = [line for one in (api, worker) for line in lines(one) if "job_id" in line or "request_id" in line]
-    assert {"job_submitted", "request_completed", "job_claimed", "job_succeeded", "job_retried"} <= {
+    assert {"request_completed", "job_claimed", "job_succeeded", "job_retried"} <= {
         line["event"] for line in about
     }
     assert [line for line in about if len(line.get("trace_id", "")) != 32] == []

@@ -33,6 +33,9 @@ def test_events_arrive_with_their_keys_and_the_identity(start: Start, collector:
     [request] = arrived(collector, "request_completed")
     assert (request["event"], request["level"]) == ("request_completed", "info")
     assert (request["request_id"], request["status"]) == ("r-otlp", 503)
+    [line] = api.events("request_completed")
+    assert (request["trace_id"], request["span_id"]) == (line["trace_id"], line["span_id"])
+    assert len(request["trace_id"]) == 32
     failed = arrived(collector, "db_connect_failed")[0]
     assert (failed["reason"], failed["target_port"], failed["level"]) == ("refused", port, "error")
     assert {

@@ -77,14 +77,13 @@ def test_one_trace_leads_from_nginx_through_the_queue_to_the_upstream(
     known = {span.span_id for span in collector.spans(trace_id)} | {server.parent_id}
     assert {span.parent_id for span in collector.spans(trace_id)} <= known
 
-    [submitted] = traced_api.events("job_submitted")
-    assert submitted["trace_id"] == trace_id
     [line] = eventually(
         lambda: [line for line in traced_api.events("request_completed") if line["request_id"] == "traced"],
         within_seconds=5,
         what="the request is logged",
     )
     assert (line["trace_id"], line["span_id"]) == (trace_id, server.span_id)
+    assert (line["job_id"], line["source_type"]) == (answer.json()["job_id"], "api")
     [claimed] = worker.events("job_claimed")
     assert (claimed["trace_id"], claimed["span_id"]) == (trace_id, job.span_id)
     [called] = worker.events("source_call_completed")

@@ -47,7 +47,7 @@ def job_row(postgres: PostgresServer, database_name: str) -> tuple[object, ...]:
 
 def trace_of(api: ServiceProcess, job_id: str) -> object:
     """Return the trace in which the job was submitted."""
-    [event] = [line for line in api.events("job_submitted") if line["job_id"] == job_id]
+    [event] = [line for line in api.events("request_completed") if line.get("job_id") == job_id]
     return event["trace_id"]
 
 

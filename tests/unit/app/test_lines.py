@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import threading
+import time
 
 import pytest
 
@@ -24,7 +25,7 @@ class Stream(io.BytesIO):
 
 def test_a_single_line_is_there_at_once_and_a_warning_always_is() -> None:
     stream = Stream()
-    lines = LineWriter(stream)
+    lines = LineWriter(stream, bytes)
     lines.info(b"1")
     assert stream.getvalue() == b"1\n"
     lines.info(b"2")
@@ -34,7 +35,7 @@ def test_a_single_line_is_there_at_once_and_a_warning_always_is() -> None:
 
 def test_many_lines_are_written_together_soon_whole_and_in_order() -> None:
     stream = Stream()
-    lines = LineWriter(stream)
+    lines = LineWriter(stream, bytes)
 
     def work(thread: int) -> None:
         for number in range(500):
@@ -54,7 +55,7 @@ def test_many_lines_are_written_together_soon_whole_and_in_order() -> None:
 
 def test_what_waits_is_written_at_the_end() -> None:
     stream = Stream()
-    lines = LineWriter(stream)
+    lines = LineWriter(stream, bytes)
     for number in range(3):
         lines.info(b"%d" % number)
     lines.flush()
@@ -63,13 +64,63 @@ def test_what_waits_is_written_at_the_end() -> None:
 
 def test_a_closed_stream_does_not_end_the_thread() -> None:
     stream = Stream()
-    lines = LineWriter(stream)
+    lines = LineWriter(stream, bytes)
     lines.info(b"1")
     lines.info(b"2")
     stream.close()
     assert lines._thread is not None
     eventually(lambda: not lines._waiting, within_seconds=5, what="it was tried")
     assert lines._thread.is_alive()
+
+
+def test_one_of_which_no_line_can_be_made_is_counted_and_the_others_are_written() -> None:
+    def line(item: int) -> bytes:
+        return b"%d" % (6 // item)
+
+    stream = Stream()
+    lines: LineWriter[int] = LineWriter(stream, line)
+    before = runtime.LOG_LINES_LOST._value.get()
+    lines.info(1)
+    for item in (2, 0, 3):
+        lines.info(item)
+    lines.flush()
+    assert stream.getvalue() == b"6\n3\n2\n"
+    assert runtime.LOG_LINES_LOST._value.get() == before + 1
+
+
+def test_nobody_waits_for_a_stream_that_is_slow() -> None:
+    class Slow(Stream):
+        def write(self, text: object) -> int:
+            if self.writes:
+                time.sleep(0.5)
+            return super().write(text)
+
+    stream = Slow()
+    lines: LineWriter[bytes] = LineWriter(stream, bytes)
+    lines.info(b"0")
+    longest = 0.0
+    for number in range(1, 100):
+        began = time.monotonic()
+        lines.info(b"%d" % number)
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.005)
+    assert longest < 0.25
+    lines.flush()
+    assert stream.getvalue().splitlines() == [b"%d" % number for number in range(100)]
+
+
+def test_a_line_that_comes_while_others_are_written_is_not_forgotten() -> None:
+    class Interrupted(Stream):
+        def write(self, text: object) -> int:
+            if self.writes == 1:
+                lines.info(b"meanwhile")  # and nothing follows that could take it along
+            return super().write(text)
+
+    stream = Interrupted()
+    lines: LineWriter[bytes] = LineWriter(stream, bytes)
+    lines.info(b"1")
+    lines.info(b"2")
+    eventually(lambda: stream.getvalue() == b"1\n2\nmeanwhile\n", within_seconds=5, what="all lines")
 
 
 @pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, [10**30], {"at": object()}])
@@ -82,7 +133,7 @@ def test_a_log_that_cannot_be_written_fails_nobody_and_is_counted() -> None:
         def write(self, text: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    lines = LineWriter(Full())
+    lines = LineWriter(Full(), bytes)
     before = runtime.LOG_LINES_LOST._value.get()
     lines.info(b"1")
     lines.warning(b"2")

@@ -145,10 +145,3 @@ def test_without_an_endpoint_nothing_is_recorded() -> None:
     assert not span.recorded
     assert span.attributes == {}
     assert not tracing.recording()
-
-
-def test_log_lines_have_the_ids_of_the_open_span() -> None:
-    assert tracing.add_trace(None, "info", {"event": "x"}) == {"event": "x"}
-    with Span("request") as span:
-        line = tracing.add_trace(None, "info", {"event": "x"})
-    assert line == {"event": "x", "trace_id": span.context.trace_id, "span_id": span.context.span_id}
