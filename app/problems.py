@@ -227,7 +227,9 @@ def _allowed(request: Request) -> str:
 
 
 async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
-    log.error("request_failed", error=repr(exc), exc_info=exc)
+    # The span of the request has ended.
+    trace = {name: request.scope["state"].get(name) for name in ("trace_id", "span_id")}
+    log.error("request_failed", error=repr(exc), exc_info=exc, **trace)
     answer = await _dcs_error(request, DcsError())
     # Starlette answers this one outside of every middleware, also of the one that sets the header.
     answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "")

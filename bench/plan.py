@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SECTIONS = ("jobs", "trigger", "telemetry", "ingest", "load")
@@ -28,6 +28,9 @@ class Plan:
     warm_up_seconds: float = 2.0
     seconds: float = 8.0
     """How long one contestant answers requests in one round."""
+    parts: int = 4
+    """Into which that is divided where two contestants answer by turns."""
+    part_warm_up_seconds: float = 0.3
     load_connections: tuple[int, ...] = (1, 32, 256)
     load_seconds: float = 5.0
     """The same under load, where there are more turns."""
@@ -38,6 +41,10 @@ class Plan:
     """Puts the service at a disadvantage in every section that can be told so, to see that it is told."""
     against_self: bool = False
     """Compare with this service itself, which needs no other environment."""
+
+    def part(self, seconds: float) -> Plan:
+        """Return a plan for a part of a round."""
+        return replace(self, seconds=seconds, warm_up_seconds=self.part_warm_up_seconds)
 
 
 @dataclass(frozen=True)

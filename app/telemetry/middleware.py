@@ -92,14 +92,10 @@ class TelemetryMiddleware:
         request_id = given_id or (span.context.trace_id if span and not caller else new_request_id())
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        log_context.begin(request_id=request_id)
         with span or nullcontext():
-            if span is None:
-                log_context.begin(request_id=request_id)
-            else:
-                trace_id, span_id, *_ = span.context
-                state["trace_id"] = trace_id
-                # Bound as well: the answer to a defect is made when this span has ended.
-                log_context.begin(request_id=request_id, trace_id=trace_id, span_id=span_id)
+            if span is not None:
+                state["trace_id"], state["span_id"], *_ = span.context
             self._in_flight += 1
             started = time.perf_counter()
             try:

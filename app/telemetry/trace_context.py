@@ -16,6 +16,7 @@ _TRACESTATE = re.compile(r"[ -~]{1,512}\Z")
 SAMPLED: Final = 0x01
 # Seeded from the machine's entropy once; a system call for each span would be most of its cost.
 _random = random.Random()  # noqa: S311  ids must be unique, not secret
+_NEVER_ZERO: Final = 1 << 191 | 1
 
 
 def new_span_id() -> str:
@@ -24,8 +25,8 @@ def new_span_id() -> str:
 
 
 def new_request_id() -> str:
-    """Return 32 hexadecimal digits, never all zero."""
-    return f"{_random.getrandbits(128) or 1:032x}"
+    """Return 32 hexadecimal digits."""
+    return f"{_random.getrandbits(128):032x}"
 
 
 class TraceContext(NamedTuple):
@@ -66,7 +67,8 @@ def parsed(traceparent: str | None, tracestate: str | None = None) -> TraceConte
 
 def new_trace(ratio: float) -> TraceContext:
     """Return the first span of a new trace, of which ``ratio`` are sampled."""
-    trace_id = new_request_id()
+    both = f"{_random.getrandbits(192) | _NEVER_ZERO:048x}"
+    trace_id = both[:32]
     # The rule of OpenTelemetry's ratio sampler, so that every process would decide the same.
     sampled = ratio >= 1 or int(trace_id[16:], 16) < ratio * 2**64
-    return TraceContext(trace_id, new_span_id(), sampled)
+    return TraceContext(trace_id, both[32:], sampled)

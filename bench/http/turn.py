@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,6 +59,21 @@ class Seen:
     def mean_ms(self) -> float:
         """Mean time to answer."""
         return sum(self.milliseconds) / max(1, len(self.milliseconds))
+
+
+def together(parts: Sequence[Seen]) -> Seen:
+    """Return what was seen in several parts as if it had been one."""
+    seconds = sum(part.seconds for part in parts)
+    statuses: Counter[str] = Counter()
+    for part in parts:
+        statuses.update(part.statuses)
+    return Seen(
+        seconds,
+        dict(statuses),
+        [each for part in parts for each in part.milliseconds],
+        sum(part.client_cores * part.seconds for part in parts) / seconds,
+        sum(part.answers_in_all for part in parts),
+    )
 
 
 def await_ready(programs: Programs, port: int, path: str) -> None:

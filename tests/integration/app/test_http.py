@@ -233,6 +233,11 @@ def test_an_error_nobody_expected_is_a_problem_with_a_request_id(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers.get_list("x-request-id") == ["unlucky"]
     assert answer.json()["request_id"] == "unlucky"
+    [failed], [completed] = api.events("request_failed"), api.events("request_completed")
+    assert "Traceback" in failed["exception"]
+    for key in ("request_id", "trace_id", "span_id"):
+        assert failed[key] == completed[key]
+    assert (completed["status"], failed["trace_id"]) == (500, answer.json()["trace_id"])
 
 
 def test_without_a_bucket_nothing_is_ingested_and_the_answer_says_so(api: ServiceProcess) -> None:
