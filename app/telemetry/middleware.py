@@ -114,7 +114,8 @@ class TelemetryMiddleware:
         _duration(method, route).observe(seconds)
         # Cut, not rounded: that costs as much as counting.
         milliseconds = int(seconds * 100_000) / 100
-        write = self._log.debug if span is None else self._log.info
+        log = self._log
+        write = log.debug if span is None else log.info
         write("request_completed", method=method, route=route, status=status, duration_ms=milliseconds)
         if span is not None and span.recorded:
             span.name = f"{method} {route}"
