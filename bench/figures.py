@@ -11,6 +11,7 @@ Rounds = Mapping[str, Sequence[float]]
 """Measure -> one value per round."""
 
 _SMALL, _DIGITS_OF_SMALL = 0.1, 4
+_DIGITS_MAX = 6
 """Two digits would say nothing of a ratio that should be next to nothing."""
 
 
@@ -89,8 +90,11 @@ class Judgement:
     @property
     def kept(self) -> bool:
         """Whether the median of the rounds' ratios is within what is promised."""
-        enough = self.ratio_min is None or self.ratio.median >= self.ratio_min
-        return enough and (self.ratio_max is None or self.ratio.median <= self.ratio_max)
+        return self._kept_by(self.ratio.median)
+
+    def _kept_by(self, ratio: float) -> bool:
+        enough = self.ratio_min is None or ratio >= self.ratio_min
+        return enough and (self.ratio_max is None or ratio <= self.ratio_max)
 
     @property
     def wanted(self) -> str:
@@ -101,8 +105,11 @@ class Judgement:
 
     @property
     def told(self) -> str:
-        """The ratio, with digits enough."""
-        return self.ratio.text(_DIGITS_OF_SMALL if self.ratio.high < _SMALL else 2)
+        """The ratio, with digits enough: rounded it must not look kept when it is not, or the other way."""
+        digits = _DIGITS_OF_SMALL if self.ratio.high < _SMALL else 2
+        while digits < _DIGITS_MAX and self._kept_by(round(self.ratio.median, digits)) != self.kept:
+            digits += 1
+        return self.ratio.text(digits)
 
     def text(self) -> str:
         """Return one line for a terminal."""

@@ -46,6 +46,14 @@ def test_a_share_that_is_next_to_nothing_is_told_with_digits_enough() -> None:
     assert "0.0013 (0.0004-0.0021)" in judgement.text()
 
 
+@pytest.mark.parametrize(
+    ("ratio", "told"),
+    [(0.8967, "SHORT x: 0.897 of"), (0.9004, "ok    x: 0.90 of"), (0.89996, "SHORT x: 0.89996")],
+)
+def test_a_ratio_that_is_short_by_a_hair_does_not_look_kept(ratio: float, told: str) -> None:
+    assert Judgement("x", "a", "b", Spread.of([ratio]), ratio_min=0.9).text().startswith(told)
+
+
 def test_a_spread_shows_the_extremes() -> None:
     assert Spread.of([3.0, 1.0, 2.0]).text(0) == "2 (1-3)"
     assert Spread.of([2.0]).text(1) == "2.0"
