@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from app.database.admission import Gate
 from app.database.slots import DatabaseSlots
 from app.errors import DcsError, OverloadedError
-from app.jobs.intake import JobIntake, Outcome, tell
+from app.jobs.intake import JobIntake, Outcome, count_submitted, tell
 from app.jobs.schemas import JobAccepted
 from app.jobs.submission import Submission
-from app.telemetry import clients, metrics
 from app.telemetry.metrics.jobs import JOBS_STORED_TOGETHER
 from app.telemetry.tally import Tally
 from app.telemetry.tracing import current_traceparent
@@ -28,9 +27,7 @@ AT_ONCE_MAX = 4
 
 
 def _count(stored: tuple[str, str], number: int) -> None:
-    kind, client_id = stored
-    metrics.JOBS_SUBMITTED.labels(kind).inc(number)
-    clients.count_job(client_id, "submitted", number)
+    count_submitted(*stored, number)
 
 
 _stored = Tally(_count)

@@ -203,10 +203,15 @@ class JobIntake:
         )
 
 
+def count_submitted(kind: str, client_id: str, number: int = 1) -> None:
+    """Count jobs that were stored."""
+    metrics.JOBS_SUBMITTED.labels(kind).inc(number)
+    clients.count_job(client_id, "submitted", number)
+
+
 def tell(job_id: UUID, submission: Submission) -> None:
     """Count a job that was stored, and log it."""
-    metrics.JOBS_SUBMITTED.labels(submission.kind).inc()
-    clients.count_job(submission.client_id, "submitted")
+    count_submitted(submission.kind, submission.client_id)
     log.info("job_submitted", job_id=str(job_id), client_id=submission.client_id, source_type=submission.kind)
 
 

@@ -1,7 +1,7 @@
 """Log lines on a stream: at once when there are few, together when there are many.
 
 Each write lets go of the GIL, and to get it back under load costs more than all else that is done for a line.
-Making many lines one after the other costs about half of making each amid the work it tells of.
+The lines are made then, too: by the thread that writes, and not while a request waits.
 """
 
 from __future__ import annotations
