@@ -27,6 +27,7 @@ FULL_SUITE_TIMEOUT_SECONDS = 4 * 3600
 INTERRUPT_GRACE_SECONDS = 60
 NO_TESTS_COLLECTED = 5
 EXIT_INTERRUPTED = 130
+REASON_CHARACTERS_MAX = 400
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Suite:
     name: str
     passed: int = 0
     failed: int = 0
+    failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
     skips: Counter[str] = field(default_factory=Counter)
     trouble: str = ""
@@ -179,13 +181,23 @@ def read_report(name: str, report: Path) -> Suite:
         return suite
     for case in cases:
         skip = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
+        failures = [*case.findall("failure"), *case.findall("error")]
+        if failures:
             suite.failed += 1
+            suite.failures.append(failure_of(case, failures[0]))
         elif skip is not None:
             suite.skips[reason_of(skip)] += 1
         else:
             suite.passed += 1
     return suite
+
+
+def failure_of(case: ET.Element, failure: ET.Element) -> str:
+    """Return a failed test's name, and why it failed as far as that fits into a line."""
+    why = " ".join((failure.get("message") or failure.text or "").split())
+    if len(why) > REASON_CHARACTERS_MAX:
+        why = why[:REASON_CHARACTERS_MAX] + " …"
+    return f"{case.get('classname')}::{case.get('name')}: {why}"
 
 
 def reason_of(skip: ET.Element) -> str:
@@ -231,6 +243,9 @@ def print_table(suites: Sequence[Suite], allowed: Sequence[re.Pattern[str]]) -> 
                 "" if is_allowed(reason, allowed) else "  NOT in tests/allowed_skips.txt: counted as failed"
             )
             print(f"skipped {count} in {suite.name}: {reason}{note}")
+    # Far above, between thousands of lines, is where pytest told.
+    for failure in (failure for suite in suites for failure in suite.failures):
+        print(f"failed {failure}")
     print()
 
 

@@ -57,7 +57,19 @@ def test_all_is_well_and_the_summary_is_alone_on_the_last_line(checkout: Checkou
 def test_a_failure_fails(checkout: Checkout) -> None:
     checkout.write("unit", "one", PASSING)
     checkout.write("unit", "two", FAILING)
-    assert checkout.run()[:2] == (1, "1 passed, 1 failed, 0 skipped")
+    code, last, output = checkout.run()
+    assert (code, last) == (1, "1 passed, 1 failed, 0 skipped")
+    told = output[output.index("\nsuite ") :]
+    assert "\nfailed tests.unit.test_two::test_fails: assert 1 == 2\n" in told
+    assert "test_passes" not in told
+
+
+def test_a_long_story_of_a_failure_is_cut(checkout: Checkout) -> None:
+    checkout.write("unit", "one", "def test_fails() -> None:\n    raise ValueError('x\\n' * 3000)\n")
+    [line] = [line for line in checkout.run()[2].splitlines() if line.startswith("failed ")]
+    assert "ValueError: x x" in line
+    assert line.endswith(" …")
+    assert len(line) < 500
 
 
 def test_a_skip_that_is_not_on_the_list_fails_and_is_named(checkout: Checkout) -> None:
