@@ -38,7 +38,7 @@ from app.problems import install_error_handlers
 from app.settings import Settings
 from app.sources.catalogue import catalogue
 from app.telemetry import metrics
-from app.telemetry.logging import configure_logging
+from app.telemetry.logging import configure_logging, tell_now
 from app.telemetry.middleware import TelemetryMiddleware, initialise_routes
 from app.telemetry.runtime import watch_event_loop
 from app.telemetry.tracing import configure_tracing
@@ -185,6 +185,7 @@ def main() -> int:
     try:
         server.run()
     finally:
+        tell_now()  # there are spans in it
         flush_traces()
         flush_logs()
     return 0 if server.started else 1

@@ -27,6 +27,7 @@ from app.errors import (
     SubmissionUnknownError,
 )
 from app.sources import SourceType
+from app.telemetry import tracing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -132,6 +133,7 @@ def _response(
     job_id: UUID | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    trace = tracing.current()
     problem = Problem(
         type=f"urn:dcs:problem:{slug}",
         title=title,
@@ -139,7 +141,7 @@ def _response(
         detail=detail,
         instance=request.url.path,
         request_id=getattr(request.state, "request_id", ""),
-        trace_id=getattr(request.state, "trace_id", None),
+        trace_id=trace.trace_id if trace else None,
         errors=[FieldProblem(field=_shown(error.field), message=_shown(error.message)) for error in errors]
         or None,
         job_id=job_id,
@@ -227,9 +229,7 @@ def _allowed(request: Request) -> str:
 
 
 async def _unexpected(request: Request, exc: Exception) -> JSONResponse:
-    # The span of the request has ended.
-    trace = {name: request.scope["state"].get(name) for name in ("trace_id", "span_id")}
-    log.error("request_failed", error=repr(exc), exc_info=exc, **trace)
+    log.error("request_failed", error=repr(exc), exc_info=exc)
     answer = await _dcs_error(request, DcsError())
     # Starlette answers this one outside of every middleware, also of the one that sets the header.
     answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "")

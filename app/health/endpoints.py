@@ -11,6 +11,7 @@ from app import __version__
 from app.health.probe import DependencyProbe
 from app.health.schemas import Dependency, Health, Liveness, Readiness
 from app.telemetry import tally
+from app.telemetry.logging import tell_now
 
 router = APIRouter(tags=["operations"])
 
@@ -66,5 +67,6 @@ async def ready(request: Request, response: Response) -> Readiness:
 @router.get("/metrics", include_in_schema=False)
 async def metrics() -> Response:
     """Return all metrics in the text format."""
+    tell_now()
     tally.settle()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -26,7 +26,7 @@ AT_ONCE_MAX = 4
 """Statements under way: enough that one which hangs does not stop the others. More would only be smaller."""
 
 
-def _count(stored: tuple[str, str], number: int) -> None:
+def _count(stored: tuple[str, str], number: int, _total: float) -> None:
     count_submitted(*stored, number)
 
 

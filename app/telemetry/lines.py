@@ -39,7 +39,7 @@ class LineWriter(Generic[ItemT]):
 
     Args:
         stream: Where they go.
-        line: Makes a line of an item; it is called in order, by one thread at a time.
+        line: Makes a line of an item, or nothing; it is called in order, by one thread at a time.
 
     """
 
@@ -87,7 +87,8 @@ class LineWriter(Generic[ItemT]):
         lines = []
         while self._waiting:
             try:
-                lines.append(self._line(self._waiting.popleft()))
+                if line := self._line(self._waiting.popleft()):
+                    lines.append(line)
             except Exception:  # noqa: BLE001  one of which no line can be made: the others are to be written
                 runtime.LOG_LINES_LOST.inc()
         if not lines:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import structlog
 
 from app.telemetry import log_context, tracing
-from app.telemetry.lines import LineWriter, encoded
+from app.telemetry.events import Lines, Said, Telling
+from app.telemetry.lines import LineWriter
 from app.telemetry.otlp import STDOUT_ONLY, Speaker
 from app.telemetry.otlp_logs import OtlpLogs
-from app.telemetry.trace_context import TraceContext
 
 # Its own trouble must not travel by the transport that is in trouble.
 _STDOUT_ONLY_LIBRARIES = ("urllib3",)
-_LEVELS = {"warn": "warning", "exception": "error", "fatal": "critical", "msg": "info"}
-_SECRET_KEYS = frozenset({"authorization", "password", "api_key", "x-api-key", "cookie", "secret", "token"})
-_SHAPES_KNOWN_MAX = 1000
-
-
-_Export = Callable[[int, dict[str, Any], str | None, str | None], None]
-_Said = tuple[int, str, str, dict[str, Any], Mapping[str, Any], TraceContext | None]
-"""Nanoseconds since 1970, the method, the event, its keys, those bound around it, and the open span.
-
-Nothing in it is changed after it was logged: the line is made later.
-"""
 
 
 # A class that is made at run time.
@@ -45,55 +33,22 @@ class _Logger(structlog.make_filtering_bound_logger(logging.INFO)):  # type: ign
         if self._context:
             keys = {**self._context, **keys}
         write = getattr(self._logger, method_name)
-        said = (time.time_ns(), method_name, event or "", keys, log_context.current(), tracing.current())
+        said: Said = (
+            time.time_ns(),
+            method_name,
+            event or "",
+            keys,
+            log_context.current(),
+            tracing.current(),
+        )
         return write(said)
 
     def info(self, event: str, *args: Any, **keys: Any) -> Any:
         """Do as the others, without the calls between: most lines are of this level."""
         if args or self._processors or self._context or "exc_info" in keys:
             return super().info(event, *args, **keys)
-        said = (time.time_ns(), "info", event, keys, log_context.current(), tracing.current())
+        said: Said = (time.time_ns(), "info", event, keys, log_context.current(), tracing.current())
         return self._logger.info(said)
-
-
-@functools.lru_cache(maxsize=_SHAPES_KNOWN_MAX)
-def _secrets(keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(key for key in keys if key.lower() in _SECRET_KEYS)
-
-
-class _Lines:
-    """Makes a line of what was said, and exports it."""
-
-    def __init__(self, service: str, instance: str, export: _Export | None) -> None:
-        self._service, self._instance, self._export = service, instance, export
-        self._second = (0, "")  # most lines come in a second whose name was written already
-
-    def __call__(self, said: _Said) -> bytes:
-        at_ns, method, name, keys, bound, trace = said
-        event = {**bound, **keys, "event": name, "level": _LEVELS.get(method, method)}
-        trace_id, span_id = event.pop("trace_id", None), event.pop("span_id", None)
-        if trace_id is None and trace is not None:
-            trace_id, span_id = trace.trace_id, trace.span_id
-        for key in _secrets(tuple(event)):
-            event[key] = "[redacted]"
-        if event.pop(STDOUT_ONLY, None) is None and self._export is not None:
-            self._export(at_ns, event, trace_id, span_id)
-        if trace_id is not None:
-            event["trace_id"] = trace_id
-        if span_id is not None:
-            event["span_id"] = span_id
-        event["timestamp"] = self._time(at_ns)
-        event["service"] = self._service
-        event["instance"] = self._instance
-        return encoded(event)
-
-    def _time(self, at_ns: int) -> str:
-        second, rest_ns = divmod(at_ns, 1_000_000_000)
-        last, text = self._second
-        if last != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = (second, text)
-        return f"{text}.{rest_ns // 1000:06d}Z"
 
 
 class _ThirdPartyHandler(logging.Handler):
@@ -112,6 +67,29 @@ class _ThirdPartyHandler(logging.Handler):
             self.handleError(record)
 
 
+class _Writing:
+    """What this process was configured with."""
+
+    lines: LineWriter[Said | Telling] | None = None
+
+
+def tell_later(telling: Telling) -> None:
+    """Have something told by the thread that writes lines, so that nobody waits for what it takes.
+
+    Where nothing is configured it is told at once.
+    """
+    if _Writing.lines is not None:
+        _Writing.lines.info(telling)
+    elif (said := telling()) is not None:
+        structlog.get_logger().info(said[2], **said[4], **said[3])
+
+
+def tell_now() -> None:
+    """Tell what was to be told later."""
+    if _Writing.lines is not None:
+        _Writing.lines.flush()
+
+
 def configure_logging(
     *,
     service: str,
@@ -128,7 +106,9 @@ def configure_logging(
     logs = None
     if otlp_endpoint:
         logs = OtlpLogs(otlp_endpoint, Speaker(service, instance, environment, version))
-    lines = LineWriter(stream or sys.stdout.buffer, _Lines(service, instance, logs.emit if logs else None))
+    make_line = Lines(service, instance, logs.put if logs else None)
+    lines: LineWriter[Said | Telling] = LineWriter(stream or sys.stdout.buffer, make_line)
+    _Writing.lines = lines
     atexit.register(lines.flush)
     structlog.configure(
         processors=[],

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import time
-from contextlib import nullcontext
+from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
 from fastapi.routing import APIRoute
 
 from app.access.headers import GUARDED_STATUSES
-from app.telemetry import clients, log_context, metrics
+from app.telemetry import clients, log_context, metrics, tracing
+from app.telemetry.events import Past
+from app.telemetry.logging import tell_later
 from app.telemetry.metrics import runtime
 from app.telemetry.tally import Tally
 from app.telemetry.trace_context import new_request_id
 from app.telemetry.tracing import Span, SpanKind, remote_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from fastapi import APIRouter
-    from prometheus_client import Histogram
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from app.telemetry.events import Said
     from app.telemetry.trace_context import TraceContext
 
 _READ_HEADERS = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _QUIET_PREFIXES = ("/health", "/metrics")
 _SERVER_ERROR = 500
-_CHILDREN_KEPT_MAX = 1024
 UNMATCHED_ROUTE = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -51,13 +52,14 @@ def _asked(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str | None, TraceCon
     return request_id, remote_parent(parents[0], ",".join(states)) if len(parents) == 1 else None
 
 
-_Answered = tuple[str, str, int, str | None]
-"""Method, route, status, and the client if it is known."""
+_Answered = tuple[str, str, int, str | None, int]
+"""Method, route, status, the client if it is known, and the bucket of the duration."""
 
 
-def _count(answered: _Answered, number: int) -> None:
-    method, route, status, client_id = answered
+def _count(answered: _Answered, number: int, seconds: float) -> None:
+    method, route, status, client_id, bucket = answered
     metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc(number)
+    metrics.HTTP_REQUEST_DURATION.labels(method, route).add(bucket, number, seconds)
     if client_id is not None:
         clients.count_request(client_id, status, number)
 
@@ -65,19 +67,59 @@ def _count(answered: _Answered, number: int) -> None:
 _answered = Tally(_count)
 
 
-# Finding the child of a metric by its labels costs as much as observing does. All labels are bounded.
-@functools.lru_cache(maxsize=_CHILDREN_KEPT_MAX)
-def _duration(method: str, route: str) -> Histogram:
-    return metrics.HTTP_REQUEST_DURATION.labels(method, route)
+def _tell(  # noqa: PLR0917  all that is told of a request
+    method: str,
+    route: str,
+    status: int,
+    client_id: str | None,
+    start_ns: int,
+    seconds: float,
+    bound: Mapping[str, Any],
+    caller: TraceContext | None,
+    context: TraceContext | None,
+    error: str | None,
+) -> Said | None:
+    """Count a request, export its span, and return what its log line says."""
+    if method not in _METHODS:
+        method = "OTHER"
+    bucket = bisect_left(metrics.REQUEST_BUCKETS, seconds)
+    _answered.add((method, route, status, client_id, bucket), seconds)
+    if context is None:
+        return None
+    end_ns = start_ns + int(seconds * 1e9)
+    if tracing.exported(context):
+        tracing.export(
+            Span.ended(
+                f"{method} {route}",
+                SpanKind.SERVER,
+                context=context,
+                parent=caller,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                attributes={
+                    "http.request.method": method,
+                    "http.route": route,
+                    "http.response.status_code": status,
+                    "dcs.request_id": bound["request_id"],
+                },
+                error=f"http_{status}" if status >= _SERVER_ERROR else error,
+            )
+        )
+    log = Past(end_ns, bound, context)
+    # Cut, not rounded: that costs as much as counting.
+    milliseconds = int(seconds * 100_000) / 100
+    return log.info("request_completed", method=method, route=route, status=status, duration_ms=milliseconds)
 
 
 class TelemetryMiddleware:
-    """Outermost: it sees every request, also those no route takes."""
+    """Outermost: it sees every request, also those no route takes.
+
+    What is told of a request is found out by the thread that writes log lines, after it was answered.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._in_flight = 0  # of one event loop
-        self._log = structlog.get_logger().bind()
         runtime.HTTP_IN_FLIGHT.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,47 +128,43 @@ class TelemetryMiddleware:
             await self._app(scope, receive, send)
             return
         given_id, caller = _asked(scope["headers"])
-        # Health and metrics are asked every second, by those who keep no traces.
-        quiet = scope["path"].startswith(_QUIET_PREFIXES)
-        span = None if quiet else Span("request", SpanKind.SERVER, caller)
-        request_id = given_id or (span.context.trace_id if span and not caller else new_request_id())
+        context = None
+        # Health and metrics are asked every second, by those who keep no traces and read no lines.
+        if scope["path"].startswith(_QUIET_PREFIXES):
+            tracing.begin_none()
+        else:
+            context = tracing.begin(caller)
+        request_id = given_id or (context.trace_id if context and not caller else new_request_id())
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         log_context.begin(request_id=request_id)
-        with span or nullcontext():
-            if span is not None:
-                state["trace_id"], state["span_id"], *_ = span.context
-            self._in_flight += 1
-            started = time.perf_counter()
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                self._in_flight -= 1
-                self._tell(scope, span, time.perf_counter() - started)
-
-    def _tell(self, scope: Scope, span: Span | None, seconds: float) -> None:
-        # The guard's word. Without it nothing was answered: of a defect the server tells when this has ended.
-        status = scope["state"].get("status", _SERVER_ERROR)
-        route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        principal = scope["state"].get("principal")
-        _answered.add((method, route, status, principal.client_id if principal else None))
-        _duration(method, route).observe(seconds)
-        # Cut, not rounded: that costs as much as counting.
-        milliseconds = int(seconds * 100_000) / 100
-        log = self._log
-        write = log.debug if span is None else log.info
-        write("request_completed", method=method, route=route, status=status, duration_ms=milliseconds)
-        if span is not None and span.recorded:
-            span.name = f"{method} {route}"
-            span.attributes = {
-                "http.request.method": method,
-                "http.route": route,
-                "http.response.status_code": status,
-                "dcs.request_id": scope["state"]["request_id"],
-            }
-            if status >= _SERVER_ERROR:
-                span.fail(f"http_{status}")
+        self._in_flight += 1
+        start_ns, started = time.time_ns(), time.perf_counter()
+        error = None
+        try:
+            await self._app(scope, receive, send)
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            self._in_flight -= 1
+            seconds = time.perf_counter() - started
+            principal = state.get("principal")
+            telling = partial(
+                _tell,
+                scope["method"],
+                getattr(scope.get("route"), "path", UNMATCHED_ROUTE),
+                # The guard's word. Without it nothing was answered: of a defect the server tells afterwards.
+                state.get("status", _SERVER_ERROR),
+                principal.client_id if principal else None,
+                start_ns,
+                seconds,
+                log_context.current(),
+                caller,
+                context,
+                error,
+            )
+            tell_later(telling)
 
 
 def initialise_routes(*routers: APIRouter) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from app.telemetry.lines import encoded
 from app.telemetry.otlp import OtlpExporter, Speaker, attributes
 
 # https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber
@@ -23,22 +22,33 @@ class OtlpLogs:
         self._exporter: OtlpExporter[orjson.Fragment] = OtlpExporter("logs", endpoint, self._request)
         self.shutdown = self._exporter.shutdown
 
-    def emit(self, at_ns: int, event: Mapping[str, Any], trace_id: str | None, span_id: str | None) -> None:
-        """Queue one event: its name is the body, and every key an attribute."""
-        level = event["level"]
-        record: dict[str, Any] = {
-            "timeUnixNano": str(at_ns),
-            "severityNumber": _SEVERITIES.get(level, _INFO),
-            "severityText": level,
-            "body": {"stringValue": event["event"]},
-            "attributes": attributes(event),
-        }
-        if trace_id is not None:
-            record["traceId"] = trace_id
-        if span_id is not None:
-            record["spanId"] = span_id
-        self._exporter.put(orjson.Fragment(encoded(record)))
+    def put(self, record: bytes) -> None:
+        """Queue one record: its JSON."""
+        self._exporter.put(orjson.Fragment(record))
 
     def _request(self, records: Sequence[orjson.Fragment]) -> object:
         scope = {"scope": {"name": "dcs"}, "logRecords": records}
         return {"resourceLogs": [{"resource": self._resource, "scopeLogs": [scope]}]}
+
+
+def log_record(
+    at_ns: int, event: Mapping[str, Any], trace_id: str | None = None, span_id: str | None = None
+) -> dict[str, Any]:
+    """Return an event as OTLP's: its name is the body, and every key an attribute."""
+    record: dict[str, Any] = {
+        "timeUnixNano": str(at_ns),
+        "severityNumber": severity_of(event["level"]),
+        "severityText": event["level"],
+        "body": {"stringValue": event["event"]},
+        "attributes": attributes(event),
+    }
+    if trace_id is not None:
+        record["traceId"] = trace_id
+    if span_id is not None:
+        record["spanId"] = span_id
+    return record
+
+
+def severity_of(level: str) -> int:
+    """Return OTLP's number of a level."""
+    return _SEVERITIES.get(level, _INFO)

@@ -67,7 +67,7 @@ def parsed(traceparent: str | None, tracestate: str | None = None) -> TraceConte
 
 def new_trace(ratio: float) -> TraceContext:
     """Return the first span of a new trace, of which ``ratio`` are sampled."""
-    both = f"{_random.getrandbits(192) | _NEVER_ZERO:048x}"
+    both = (_random.getrandbits(192) | _NEVER_ZERO).to_bytes(24).hex()
     trace_id = both[:32]
     # The rule of OpenTelemetry's ratio sampler, so that every process would decide the same.
     sampled = ratio >= 1 or int(trace_id[16:], 16) < ratio * 2**64

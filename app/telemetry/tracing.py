@@ -67,12 +67,33 @@ class Span:
         self.name = name
         self.kind = kind
         self.parent = parent or _current.get()
-        self.context = self.parent.child() if self.parent else new_trace(_Tracing.ratio)
-        self.recorded = _Tracing.export is not None and self.context.sampled
+        self.context = _context_within(self.parent)
+        self.recorded = exported(self.context)
         self.attributes: dict[str, Value] = {}
         self.error: str | None = None
         self.start_ns = self.end_ns = 0
         self._token: Token[TraceContext | None] | None = None
+
+    @classmethod
+    def ended(
+        cls,
+        name: str,
+        kind: SpanKind,
+        *,
+        context: TraceContext,
+        parent: TraceContext | None,
+        start_ns: int,
+        end_ns: int,
+        attributes: dict[str, Value],
+        error: str | None,
+    ) -> Self:
+        """Return a span of work that is over."""
+        span = cls.__new__(cls)
+        span.name, span.kind, span.context, span.parent = name, kind, context, parent
+        span.start_ns, span.end_ns = start_ns, end_ns
+        span.attributes, span.error = attributes, error
+        span.recorded = True
+        return span
 
     def set(self, name: str, value: Value | None) -> None:
         """Remember an attribute, by OpenTelemetry's name for it where there is one."""
@@ -104,6 +125,33 @@ class Span:
             _Tracing.export(self)
 
 
+def _context_within(parent: TraceContext | None) -> TraceContext:
+    return parent.child() if parent else new_trace(_Tracing.ratio)
+
+
+def begin(parent: TraceContext | None) -> TraceContext:
+    """Open a span until the context ends. A ``Span`` of it may be made and exported when it is over."""
+    context = _context_within(parent)
+    _current.set(context)
+    return context
+
+
+def begin_none() -> None:
+    """Have no span open until the context ends."""
+    _current.set(None)
+
+
+def exported(context: TraceContext) -> bool:
+    """Return whether anybody wants to have that span."""
+    return _Tracing.export is not None and context.sampled
+
+
+def export(span: Span) -> None:
+    """Export a span that has ended."""
+    if _Tracing.export is not None:
+        _Tracing.export(span)
+
+
 current: Final = _current.get
 """Return the span that is open here, or None."""
 
@@ -123,7 +171,7 @@ def outgoing_headers() -> dict[str, str]:
 def recording() -> bool:
     """Whether a span opened here would be exported as part of a trace: else detail is not worth its cost."""
     context = _current.get()
-    return _Tracing.export is not None and context is not None and context.sampled
+    return context is not None and exported(context)
 
 
 def remote_parent(traceparent: str | None, tracestate: str | None = None) -> TraceContext | None:

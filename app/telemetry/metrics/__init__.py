@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_creat
 
 from app.database.failures import ConnectFailure
 from app.telemetry.metrics import access, avatars, cache, ingest, jobs, runtime, sources
+from app.telemetry.tally import TalliedHistogram
 
 # A series more per label set, which nobody asks for: every label set exists from the start.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -20,7 +21,7 @@ BUILD_INFO = Gauge("dcs_build_info", "Always 1; the version is a label.", ["vers
 HTTP_REQUESTS = Counter(
     "dcs_http_requests_total", "Requests answered, by route template.", ["method", "route", "status"]
 )
-HTTP_REQUEST_DURATION = Histogram(
+HTTP_REQUEST_DURATION = TalliedHistogram(
     "dcs_http_request_duration_seconds",
     "Time to answer a request.",
     ["method", "route"],

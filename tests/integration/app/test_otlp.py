@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -79,3 +80,22 @@ def test_a_refusing_collector_is_mentioned_and_no_more(start: Start) -> None:
     assert len(api.events("otlp_export_failed")) == 1
     assert api.events("library_message") == []
     assert len(api.events("request_completed")) == 20
+
+
+def test_of_many_requests_none_is_left_untold_at_the_end(start: Start, collector: Collector) -> None:
+    api = start(
+        "app.main",
+        DCS_OTLP_LOGS_ENDPOINT=collector.logs_endpoint,
+        DCS_OTLP_TRACES_ENDPOINT=collector.traces_endpoint,
+    )
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.get("/api/v1/jobs"), range(80)))
+    ids = {answer.headers["X-Request-ID"] for answer in answers}
+    assert len(ids) == 80
+    assert api.terminate() == 0
+    completed = {line["request_id"]: line for line in api.events("request_completed")}
+    records = {record["request_id"]: record for record in collector.records("request_completed")}
+    assert ids == completed.keys() == records.keys()
+    spans = {span.trace_id: span for span in collector.spans()}
+    assert ids <= spans.keys()  # a request of no trace is named after its own
+    assert all(records[one]["trace_id"] == one == completed[one]["trace_id"] for one in ids)
