@@ -81,7 +81,7 @@ def tell_later(telling: Telling) -> None:
     if _Writing.lines is not None:
         _Writing.lines.info(telling)
     elif (said := telling()) is not None:
-        structlog.get_logger().info(said[2], **said[4], **said[3])
+        structlog.get_logger().info(said[2], **{**said[4], **said[3]})
 
 
 def tell_now() -> None:

@@ -183,6 +183,12 @@ def test_a_request_of_one_that_watches_has_no_trace_of_one_before(told: Told) ->
 def test_where_nothing_is_configured_it_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    async def bind_too(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(scope, receive, send)
+        log_context.bind(route="of the context")
+
     monkeypatch.setattr(telemetry._Writing, "lines", None)
-    ask(answer)
-    assert "request_completed" in capsys.readouterr().out
+    ask(bind_too)
+    told = capsys.readouterr().out
+    assert "request_completed" in told
+    assert ROUTE in told
