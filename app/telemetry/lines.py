@@ -20,6 +20,9 @@ from app.telemetry.metrics import runtime
 TOGETHER_SECONDS = 0.05
 """A line that comes this soon after a write waits for others that long, unless it is a warning or worse."""
 WAITING_LINES_MAX = 1000
+"""Items of which no line was made yet; who has one more makes lines of them."""
+MADE_LINES_MAX = 10_000
+"""Lines that wait until they can be written: some 5 MB."""
 
 ItemT = TypeVar("ItemT")
 
@@ -32,10 +35,31 @@ def encoded(value: object) -> bytes:
         return json.dumps(value, default=str).encode()
 
 
+class _Turn:
+    """A lock that tells a thread whether it has it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._thread = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread = 0
+        self._lock.release()
+
+    def is_mine(self) -> bool:
+        """Return whether this thread has it."""
+        return self._thread == threading.get_ident()
+
+
 class LineWriter(Generic[ItemT]):
     """Makes lines of items and writes them in order.
 
-    What waits is lost when the process is killed: 50 ms of good news.
+    What waits is lost when the process is killed: 50 ms of good news. While nobody reads what is written,
+    lines are made and kept, up to a limit; what is beyond that is counted as lost.
 
     Args:
         stream: Where they go.
@@ -47,27 +71,28 @@ class LineWriter(Generic[ItemT]):
         self._stream = stream
         self._line = line
         self._waiting: deque[ItemT] = deque()
-        self._lock = threading.Lock()
+        self._made: deque[bytes] = deque()
+        # Making takes no longer than it takes; writing takes as long as the reader likes. Who has the turn to
+        # write may take that to make, and never the other way round.
+        self._making = _Turn()
+        self._writing = _Turn()
         self._written_at = 0.0
         self._expected = False  # the thread will look before long
         self._more = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def info(self, item: ItemT) -> None:
         """Write a line soon."""
         self._waiting.append(item)
-        if self._expected and len(self._waiting) < WAITING_LINES_MAX:
+        if len(self._waiting) >= WAITING_LINES_MAX:
+            self.make()
+        if self._expected or self._is_within():
             return
-        with self._lock:
-            soon = time.monotonic() - self._written_at < TOGETHER_SECONDS
-            if soon and len(self._waiting) < WAITING_LINES_MAX:
-                self._expected = True
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="log-lines", daemon=True)
-                    self._thread.start()
-                self._more.set()
-                return
-            self._write()
+        if time.monotonic() - self._written_at < TOGETHER_SECONDS:
+            self._expect()
+        else:
+            self.flush()
 
     debug = info
 
@@ -78,19 +103,51 @@ class LineWriter(Generic[ItemT]):
 
     error = critical = exception = warning
 
+    def make(self) -> None:
+        """Make lines of what waits, without writing them: nobody has to read them for that."""
+        if not self._is_within():
+            self._make()
+
+    def _make(self) -> None:
+        with self._making:
+            while self._waiting:
+                try:
+                    line = self._line(self._waiting.popleft())
+                except Exception:  # noqa: BLE001  one of which no line can be made: the others are to be written
+                    runtime.LOG_LINES_LOST.inc()
+                    continue
+                if line and len(self._made) < MADE_LINES_MAX:
+                    self._made.append(line)
+                elif line:
+                    runtime.LOG_LINES_LOST.inc()
+
     def flush(self) -> None:
         """Write what waits."""
-        with self._lock:
+        if self._is_within():
+            return
+        with self._writing:
+            self._make()
             self._write()
+        if self._waiting and not self._expected:  # said meanwhile, by this thread
+            self._expect()
+
+    def _is_within(self) -> bool:
+        """Return whether this is said by what is called while lines are made or written, such as a finalizer.
+
+        Whoever does that takes it along, or the next one does.
+        """
+        return self._making.is_mine() or self._writing.is_mine()
+
+    def _expect(self) -> None:
+        self._expected = True
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log-lines", daemon=True)
+                self._thread.start()
+        self._more.set()
 
     def _write(self) -> None:
-        lines = []
-        while self._waiting:
-            try:
-                if line := self._line(self._waiting.popleft()):
-                    lines.append(line)
-            except Exception:  # noqa: BLE001  one of which no line can be made: the others are to be written
-                runtime.LOG_LINES_LOST.inc()
+        lines = [self._made.popleft() for _ in range(len(self._made))]
         if not lines:
             return
         try:

@@ -76,7 +76,7 @@ class _Writing:
 def tell_later(telling: Telling) -> None:
     """Have something told by the thread that writes lines, so that nobody waits for what it takes.
 
-    Where nothing is configured it is told at once.
+    Where nothing is configured it is told at once, and by the caller where nothing was written lately.
     """
     if _Writing.lines is not None:
         _Writing.lines.info(telling)
@@ -85,9 +85,9 @@ def tell_later(telling: Telling) -> None:
 
 
 def tell_now() -> None:
-    """Tell what was to be told later."""
+    """Tell what was to be told later. Its lines are written later: a reader may take as long as it likes."""
     if _Writing.lines is not None:
-        _Writing.lines.flush()
+        _Writing.lines.make()
 
 
 def configure_logging(

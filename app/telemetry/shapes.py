@@ -1,4 +1,4 @@
-"""Log lines and OTLP's records of a shape that was met before: only their values are made into JSON.
+"""Log lines, and OTLP's records and spans, of a shape that was met before: only values are made into JSON.
 
 A service says few different things, each of them often. What is always the same in a line and in its record
 (keys, types, structure) is written once; each value is made into JSON once and put into both.

@@ -49,8 +49,9 @@ class Tally(Generic[ThingT]):
 
     def settle(self) -> None:
         """Tell the metrics."""
+        fresh: dict[ThingT, _Counted] = {}  # made before: what collects garbage may log, and that counts
         with self._lock:
-            counts, self._counts = self._counts, {}
+            counts, self._counts = self._counts, fresh
         for thing, counted in counts.items():
             self._tell(thing, counted.number, counted.total)
 

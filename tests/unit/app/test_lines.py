@@ -123,6 +123,68 @@ def test_a_line_that_comes_while_others_are_written_is_not_forgotten() -> None:
     eventually(lambda: stream.getvalue() == b"1\n2\nmeanwhile\n", within_seconds=5, what="all lines")
 
 
+class Stalled(Stream):
+    """Nobody reads, until they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def write(self, text: object) -> int:
+        if self.writes:
+            assert self.go_on.wait(20)
+        return super().write(text)
+
+
+def test_while_nobody_reads_lines_are_made_and_kept_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry.lines.MADE_LINES_MAX", 4000)
+    stream, made = Stalled(), []
+
+    def line(item: bytes) -> bytes:
+        made.append(item)
+        return item
+
+    lines: LineWriter[bytes] = LineWriter(stream, line)
+    before = runtime.LOG_LINES_LOST._value.get()
+    lines.info(b"0")
+    lines.info(b"1")
+    eventually(lambda: lines._writing._thread, within_seconds=5, what="the thread writes, in vain")
+    began = time.monotonic()
+    for number in range(2, 6000):
+        lines.info(b"%d" % number)
+    lines.make()
+    assert time.monotonic() - began < 5
+    assert len(made) == 6000
+    stream.go_on.set()
+    lines.flush()
+    told = stream.getvalue().splitlines()
+    assert told == [b"%d" % number for number in range(len(told))]
+    assert 4000 <= len(told) < 6000
+    assert runtime.LOG_LINES_LOST._value.get() == before + 6000 - len(told)
+
+
+@pytest.mark.parametrize("where", ["make", "write"])
+def test_what_is_said_by_what_makes_or_writes_lines_waits_for_its_turn(where: str) -> None:
+    class Said(Stream):
+        def write(self, text: object) -> int:
+            if where == "write" and not self.writes:
+                lines.warning(b"of a finalizer")
+            return super().write(text)
+
+    def line(item: bytes) -> bytes:
+        if where == "make" and item == b"1":
+            lines.warning(b"of a finalizer")
+        return item
+
+    stream = Said()
+    lines: LineWriter[bytes] = LineWriter(stream, line)
+    thread = threading.Thread(target=lines.info, args=(b"1",), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()  # it would wait for itself
+    eventually(lambda: stream.getvalue() == b"1\nof a finalizer\n", within_seconds=5, what="both lines")
+
+
 @pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, [10**30], {"at": object()}])
 def test_no_value_is_too_odd_for_a_line(value: object) -> None:
     assert json.loads(encoded({"event": value}))

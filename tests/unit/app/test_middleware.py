@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,9 @@ class Told:
         self.spans: list[Span] = []
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return what was written."""
+        """Return what is written when all is told."""
+        assert telemetry._Writing.lines is not None
+        telemetry._Writing.lines.flush()
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
 
@@ -85,8 +88,9 @@ def test_a_request_is_told_when_it_is_over_in_a_line_a_span_and_counts(told: Tol
     before = counted("dcs_http_requests_total", route=ROUTE, status="202")
     took = counted("dcs_http_request_duration_seconds_count", route=ROUTE)
     ask(answer)
-    assert (told.lines(), told.spans) == ([], [])
+    assert (told.stream.getvalue(), told.spans) == (b"", [])
     telemetry.tell_now()
+    assert len(told.spans) == 1
     tally.settle()
     [line], [span] = told.lines(), told.spans
     assert line["event"] == "request_completed"
@@ -137,6 +141,30 @@ def test_who_reads_metrics_sees_every_request_that_is_over() -> None:
     assert line in body.splitlines()
 
 
+def test_who_reads_metrics_does_not_wait_for_who_reads_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    class Stalled(io.BytesIO):
+        def write(self, text: object) -> int:
+            writing.set()
+            go_on.wait(20)
+            return super().write(text)  # type: ignore[arg-type]
+
+    writer: Any = LineWriter(Stalled(), Lines("api", "api-1", None))
+    monkeypatch.setattr(telemetry._Writing, "lines", writer)
+    stalled = threading.Thread(target=ask, args=(answer,))
+    stalled.start()
+    assert writing.wait(10)
+    before = counted("dcs_http_requests_total", route=ROUTE, status="202")
+    writer._expected = True  # by the thread that is stalled
+    ask(answer)
+    asyncio.run(asyncio.wait_for(asyncio.to_thread(lambda: asyncio.run(read_metrics())), 10))
+    assert counted("dcs_http_requests_total", route=ROUTE, status="202") > before
+    assert not go_on.is_set()
+    go_on.set()
+    stalled.join(10)
+
+
 @pytest.mark.parametrize(
     ("app", "failure", "status", "error"),
     [
@@ -159,7 +187,7 @@ def test_what_watches_the_service_is_counted_and_not_told(told: Told) -> None:
     ask(answer, "/health/live")
     telemetry.tell_now()
     tally.settle()
-    assert (told.stream.getvalue(), told.spans) == (b"", [])
+    assert (told.lines(), told.spans) == ([], [])
     assert counted("dcs_http_requests_total", route=ROUTE, status="202") == before + 1
 
 
