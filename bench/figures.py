@@ -11,8 +11,8 @@ Rounds = Mapping[str, Sequence[float]]
 """Measure -> one value per round."""
 
 _SMALL, _DIGITS_OF_SMALL = 0.1, 4
-_DIGITS_MAX = 6
 """Two digits would say nothing of a ratio that should be next to nothing."""
+_DIGITS_MAX = 6
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

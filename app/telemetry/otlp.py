@@ -33,7 +33,7 @@ STDOUT_ONLY = "_stdout_only"
 """A key of log events whose subject is the transport they would travel by."""
 
 _TRY_AGAIN_STATUSES = frozenset({429, 502, 503, 504})
-_INTEGER_MAX = 2**63 - 1
+INTEGER_MAX = 2**63 - 1
 
 ItemT = TypeVar("ItemT")
 
@@ -83,7 +83,7 @@ def value_of(value: Any) -> dict[str, Any]:
         return {"stringValue": value if value.isascii() else value.encode(errors="replace").decode()}
     if isinstance(value, bool):
         return {"boolValue": value}
-    if isinstance(value, int) and -_INTEGER_MAX <= value <= _INTEGER_MAX:
+    if isinstance(value, int) and -INTEGER_MAX <= value <= INTEGER_MAX:
         return {"intValue": value}
     if isinstance(value, float) and math.isfinite(value):
         return {"doubleValue": value}

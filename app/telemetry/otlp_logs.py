@@ -32,7 +32,7 @@ class OtlpLogs:
 
 
 def log_record(
-    at_ns: int, event: Mapping[str, Any], trace_id: str | None = None, span_id: str | None = None
+    at_ns: int, event: Mapping[str, Any], trace_id: str | None, span_id: str | None
 ) -> dict[str, Any]:
     """Return an event as OTLP's: its name is the body, and every key an attribute."""
     record: dict[str, Any] = {

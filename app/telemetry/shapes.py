@@ -13,8 +13,9 @@ from uuid import UUID
 
 import orjson
 
+from app.telemetry.otlp import INTEGER_MAX
+
 SHAPES_KNOWN_MAX: Final = 1000
-_INTEGER_MAX: Final = 2**63 - 1
 _OTLP_NAMES: Final[dict[type, bytes]] = {
     str: b"stringValue",
     UUID: b"stringValue",
@@ -72,7 +73,7 @@ def values_of(shape: Shape, values: Sequence[Any]) -> tuple[bytes, ...] | None:
     That is a number that is not finite or too large for OTLP, and half of a surrogate pair.
     """
     for place in shape.numbers:
-        if not -_INTEGER_MAX <= values[place] <= _INTEGER_MAX:
+        if not -INTEGER_MAX <= values[place] <= INTEGER_MAX:
             return None
     try:
         return tuple(map(orjson.dumps, values))

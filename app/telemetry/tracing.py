@@ -121,8 +121,7 @@ class Span:
         if exc is not None and self.error is None:
             self.error = type(exc).__name__
         self.end_ns = time.time_ns()
-        if _Tracing.export is not None:
-            _Tracing.export(self)
+        export(self)
 
 
 def _context_within(parent: TraceContext | None) -> TraceContext:
