@@ -60,7 +60,7 @@ class Reconciler:
 
     def _publish(self, figures: QueueFigures) -> None:
         metrics.JOBS_QUEUED.set(figures.queued)
-        metrics.JOBS_OLDEST_QUEUED.set(figures.oldest_due_unix)
+        metrics.JOBS_OLDEST_QUEUED.set(figures.waiting_since_unix)
         queue_metrics.JOBS_DEAD.set(figures.dead)
         self._by_kind.publish(
             figures.shelves,
@@ -118,7 +118,7 @@ class _Labelled:
         for shelf in shelves:
             name = label(shelf)
             queued[name] = queued.get(name, 0) + shelf.queued
-            oldest[name] = min(shelf.oldest_due_unix, oldest.get(name, shelf.oldest_due_unix))
+            oldest[name] = min(shelf.waiting_since_unix, oldest.get(name, shelf.waiting_since_unix))
         self._known.update(queued)
         for name in self._known:
             self._queued.labels(name).set(queued.get(name, 0))

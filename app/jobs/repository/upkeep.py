@@ -45,9 +45,11 @@ _RESCUE = text(
     """
 )
 
+# A job that was rescued or released keeps its place by `run_at`, but it waits only since nobody holds it.
 _FIGURES = text(
     """
-    SELECT client_id, source_type, count(*) AS queued, extract(epoch FROM min(run_at)) AS oldest_due_unix
+    SELECT client_id, source_type, count(*) AS queued,
+           extract(epoch FROM min(greatest(run_at, updated_at))) AS waiting_since_unix
     FROM jobs WHERE state = 'queued' AND run_at <= now()
     GROUP BY client_id, source_type
     """
@@ -96,7 +98,7 @@ class ShelfFigures:
     client_id: str
     source_type: str
     queued: int
-    oldest_due_unix: float
+    waiting_since_unix: float
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,9 @@ class QueueFigures:
         return sum(shelf.queued for shelf in self.shelves)
 
     @property
-    def oldest_due_unix(self) -> float:
+    def waiting_since_unix(self) -> float:
         """Since when the oldest waits; 0 if none does."""
-        return min((shelf.oldest_due_unix for shelf in self.shelves), default=0.0)
+        return min((shelf.waiting_since_unix for shelf in self.shelves), default=0.0)
 
 
 class Upkeep(Queries):
@@ -142,7 +144,7 @@ class Upkeep(Queries):
     def figures(self) -> QueueFigures:
         """Return what is waiting now, and what is dead."""
         shelves = [
-            ShelfFigures(row.client_id, row.source_type, row.queued, float(row.oldest_due_unix))
+            ShelfFigures(row.client_id, row.source_type, row.queued, float(row.waiting_since_unix))
             for row in self._connection.execute(_FIGURES)
         ]
         return QueueFigures(shelves, int(self._connection.execute(_DEAD).scalar_one()))

@@ -56,7 +56,7 @@ JOB_DURATION = Histogram(
 JOBS_QUEUED = Gauge("dcs_jobs_queued", "Jobs due and waiting for a worker.", registry=None)
 JOBS_OLDEST_QUEUED = Gauge(
     "dcs_jobs_oldest_queued_timestamp_seconds",
-    "Unix time at which the oldest waiting job was due; 0 if none waits.",
+    "Unix time since which the oldest waiting job waits: due, and with no worker; 0 if none waits.",
     registry=None,
 )
 WORKER_HEARTBEAT = Gauge(

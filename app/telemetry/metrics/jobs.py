@@ -22,7 +22,7 @@ QUEUED_OF_KIND = Gauge(
 )
 OLDEST_OF_KIND = Gauge(
     "dcs_jobs_oldest_queued_by_kind_timestamp_seconds",
-    "Unix time at which the oldest waiting job of the kind was due; 0 if none waits.",
+    "Unix time since which the kind's oldest waiting job waits; 0 if none waits.",
     ["source_type"],
     registry=None,
 )
@@ -34,7 +34,7 @@ QUEUED_OF_CLIENT = Gauge(
 )
 OLDEST_OF_CLIENT = Gauge(
     "dcs_jobs_oldest_queued_by_client_timestamp_seconds",
-    "Unix time at which the client's oldest waiting job was due; 0 if none waits.",
+    "Unix time since which the client's oldest waiting job waits; 0 if none waits.",
     ["client"],
     registry=None,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -204,16 +205,37 @@ def test_old_finished_jobs_are_deleted_with_all_that_belongs_to_them(database: D
         assert all(repository.find(job_id) for job_id in (young, running, queued))
 
 
+@pytest.mark.parametrize("way", ["rescue", "release"])
+def test_a_job_that_comes_back_keeps_its_place_but_waits_only_since_then(
+    database: Database, way: str
+) -> None:
+    job_id = insert(database)
+    execute(database, "UPDATE jobs SET run_at = to_timestamp(1000), updated_at = to_timestamp(1000)")
+    job = only(database)
+    execute(database, "UPDATE jobs SET lease_until = now() - interval '1 s'")
+    began = time.time()
+    with database.statement() as connection:
+        repository = JobRepository(connection)
+        assert repository.rescue() if way == "rescue" else repository.release([job])
+    with database.statement() as connection:
+        [shelf] = JobRepository(connection).figures().shelves
+    assert row(database, job_id).run_at.timestamp() == 1000
+    assert shelf.waiting_since_unix >= began - 1  # two clocks: PostgreSQL's, and this process's
+
+
 def test_figures_tell_clients_and_kinds_apart(database: Database) -> None:
     insert(database, "a")
     insert(database, "a", kind="api")
     insert(database, "b")
-    execute(database, "UPDATE jobs SET run_at = to_timestamp(1000) WHERE client_id = 'b'")
+    execute(
+        database,
+        "UPDATE jobs SET run_at = to_timestamp(1000), updated_at = to_timestamp(900) WHERE client_id = 'b'",
+    )
     insert(database, "c")
     execute(database, "UPDATE jobs SET state = 'dead', finished_at = now() WHERE client_id = 'c'")
     with database.statement() as connection:
         figures = JobRepository(connection).figures()
-    assert (figures.queued, figures.oldest_due_unix, figures.dead) == (3, 1000.0, 1)
+    assert (figures.queued, figures.waiting_since_unix, figures.dead) == (3, 1000.0, 1)
     assert {(one.client_id, one.source_type, one.queued) for one in figures.shelves} == {
         ("a", "file", 1),
         ("a", "api", 1),

@@ -218,18 +218,19 @@ def test_what_was_not_even_tried_spends_no_attempt(database: Database) -> None:
 
 def test_figures_count_what_is_due(database: Database) -> None:
     with database.transaction() as connection:
-        assert JobRepository(connection).figures().oldest_due_unix == 0
+        assert JobRepository(connection).figures().waiting_since_unix == 0
     for _ in range(3):
         insert(database)
     execute(
         database,
-        "UPDATE jobs SET run_at = to_timestamp(1000) WHERE id = (SELECT min(id::text)::uuid FROM jobs)",
+        "UPDATE jobs SET run_at = to_timestamp(1000), updated_at = to_timestamp(1000) "
+        "WHERE id = (SELECT min(id::text)::uuid FROM jobs)",
     )
     claimed(database)  # the one of 1970
     with database.transaction() as connection:
         figures = JobRepository(connection).figures()
     assert figures.queued == 2
-    assert figures.oldest_due_unix > 1_000_000
+    assert figures.waiting_since_unix > 1_000_000
 
 
 def test_one_transaction_rescues_at_a_time(database: Database) -> None:
